@@ -1,0 +1,143 @@
+//! The table, the timeline and the picture of a receipt.
+
+mod samples;
+
+use evenkeel_events::{Receipt, Row, table, timeline};
+use proptest::prelude::*;
+
+#[test]
+fn the_table_says_how_the_stop_went_and_what_was_lost() {
+    for (name, receipt) in samples::all() {
+        for width in [80, 60] {
+            insta::assert_snapshot!(format!("table_{name}_{width}"), table(&receipt, width));
+        }
+    }
+}
+
+#[test]
+fn the_timeline_shows_who_drained_who_waited_and_who_was_cut_off() {
+    for (name, receipt) in samples::all() {
+        for width in [80, 60] {
+            insta::assert_snapshot!(format!("timeline_{name}_{width}"), timeline::text(&receipt, width));
+        }
+    }
+}
+
+#[test]
+fn the_ascii_timeline_uses_nothing_but_ascii() {
+    let text = timeline::ascii(&samples::forced(), 80);
+    assert!(text.is_ascii(), "{text}");
+    insta::assert_snapshot!("timeline_forced_ascii", text);
+}
+
+#[test]
+fn the_picture_is_the_same_for_the_same_receipt() {
+    for (name, receipt) in samples::all() {
+        let picture = timeline::svg(&receipt);
+        assert_eq!(picture, timeline::svg(&receipt));
+        insta::assert_snapshot!(format!("picture_{name}"), picture);
+    }
+}
+
+#[test]
+fn a_name_cannot_leave_its_place_in_the_picture() {
+    let mut receipt = samples::clean();
+    receipt.app = "</title><script>alert(1)</script>".into();
+    receipt.components[0].name = "\"&<b>\u{1b}".into();
+    let picture = timeline::svg(&receipt);
+    assert!(!picture.contains("<script") && !picture.contains("<b>") && !picture.contains('\u{1b}'));
+    assert!(picture.contains("&lt;script&gt;") && picture.contains("&quot;&amp;&lt;b&gt;"));
+}
+
+#[test]
+fn an_empty_receipt_can_still_be_drawn() {
+    let receipt = Receipt::default();
+    assert!(table(&receipt, 80).starts_with("the app ended"));
+    assert!(timeline::text(&receipt, 80).contains("0 ms"));
+    assert!(timeline::svg(&receipt).ends_with("</svg>\n"));
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z]{1,12}", "\\PC{0,40}", "[a-z ]{60,90}", "接{0,50}", "\\x1b\\[2K\n.{0,9}"]
+}
+
+fn names() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec(name(), 0..4)
+}
+
+fn time() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), 0.0..10.0, 0.0..100_000.0, -10.0..1e12]
+}
+
+prop_compose! {
+    fn row()(
+        name in name(),
+        state in prop_oneof![Just("released".to_owned()), Just("aborted".to_owned()), name()],
+        times in prop::array::uniform4(prop::option::of(time())),
+        limits in (time(), time(), prop::option::of(time())),
+        counts in prop::array::uniform4(any::<u64>()),
+        texts in (names(), prop::option::of(name()), prop::option::of(name())),
+        restarts in any::<u32>(),
+    ) -> Row {
+        Row {
+            name, kind: "worker".into(), state, restarts, needs: Vec::new(),
+            stop_ms: times[0], drained_ms: times[1], release_ms: times[2], end_ms: times[3],
+            used_ms: limits.0, limit_ms: limits.1, allowed_ms: limits.2,
+            drained: counts[0], aborted: counts[1], leaked_tasks: counts[2], ignored_interrupts: counts[3],
+            leaked_leases: texts.0, doing: texts.1, error: texts.2,
+        }
+    }
+}
+
+prop_compose! {
+    fn receipt()(
+        texts in (name(), name(), name(), prop::option::of(name())),
+        outcome in prop_oneof![Just("clean".to_owned()), Just("not clean".to_owned()), Just("forced".to_owned()), name()],
+        lists in (names(), names(), names(), names(), names()),
+        times in (time(), time(), time()),
+        components in prop::collection::vec(row(), 0..6),
+        numbers in (any::<u8>(), any::<u32>(), any::<u64>()),
+    ) -> Receipt {
+        Receipt {
+            schema: Receipt::SCHEMA, app: texts.0, cause: texts.1, policy: texts.2, hint: texts.3,
+            outcome, exit_code: numbers.0, pid: numbers.1, log_lines_lost: numbers.2,
+            root_cause: lists.0, later_causes: lists.1, culprits: lists.2, warnings: lists.4,
+            critical_path: components.iter().map(|row: &Row| row.name.clone()).chain(lists.3).collect(),
+            budget_ms: times.0, used_ms: times.1, propagation_delay_ms: times.2,
+            components, ..samples::clean()
+        }
+    }
+}
+
+/// Columns as a terminal counts them, for the characters that the strategies above can make.
+fn columns(line: &str) -> usize {
+    line.chars().map(|c| if c == '接' { 2 } else { 1 }).sum()
+}
+
+/// What the strategies above make of letters whose width is a matter of opinion is left to the crate's own measure.
+fn is_plain(receipt: &Receipt) -> bool {
+    let text = receipt.to_json();
+    text.chars().all(|c| c.is_ascii() || c == '接')
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_line_is_wider_than_asked_for(receipt in receipt(), width in 0_usize..200) {
+        let texts = [table(&receipt, width), timeline::text(&receipt, width), timeline::ascii(&receipt, width)];
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            prop_assert!(!line.contains(char::is_control));
+            if is_plain(&receipt) {
+                prop_assert!(columns(line) <= width.max(40), "{} columns: {line}", columns(line));
+            }
+        }
+    }
+
+    #[test]
+    fn every_receipt_can_be_pictured_and_comes_back_from_its_json(receipt in receipt()) {
+        let picture = timeline::svg(&receipt);
+        prop_assert!(picture.ends_with("</svg>\n") && !picture.contains("NaN") && !picture.contains("inf\""));
+        prop_assert_eq!(Receipt::from_json(&receipt.to_json()), Ok(receipt));
+    }
+}

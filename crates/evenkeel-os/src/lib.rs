@@ -1,0 +1,61 @@
+//! What Evenkeel asks of the operating system, with the same functions on each side.
+//!
+//! **Invariant:** this is the only crate with `unsafe` code and with `cfg(unix)` / `cfg(windows)`. Everything above it
+//! calls one set of functions and contains no `cfg`. No function here knows an async runtime: all of it is blocking,
+//! runs on plain OS threads, and therefore works while every thread of a runtime is stuck.
+//!
+//! Modules in reading order:
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`env`](mod@env) | where do environment variables come from? (they are passed in, never read below) |
+//! | [`platform`] | who runs us, under which host, with which limits? |
+//! | [`dirs`] | where do the lock, the control socket and the state live? |
+//! | [`lock`] | is another instance of this program running? |
+//! | [`control`] | how does `status` or `stop` reach a running program? |
+//! | [`signals`] | who asked us to stop? |
+//! | [`interrupt`] | how does blocking work end early? |
+//! | [`threads`] | what is that thread doing? |
+//! | [`exit`] | how does the process end when nothing else works? |
+//!
+//! One running instance that answers, in full:
+//!
+//! ```
+//! use std::time::Duration;
+//! use evenkeel_os::{control, lock};
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # let dir = scratch.path();
+//! let _alone = lock::lock_instance(dir)?.expect("no other instance");
+//! let server = control::Listener::bind(dir)?.serve(|request, reply| {
+//!     let _ = reply(&format!("you said {request}")); // an error: the asker has gone away
+//! })?;
+//!
+//! let answer = control::ask(dir, "status", Duration::from_secs(5))?;
+//! assert_eq!(answer, "you said status");
+//! server.shut_down(Duration::ZERO);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Layout: `src/*.rs` holds what is the same everywhere (types, policies) and re-exports the rest from `sys`, which is
+//! `src/unix/` today. A `src/windows/` twin offers the same names.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "evenkeel-os has its Linux side only: the Windows side comes with the Windows service work, \
+     and another Unix needs its own peer credentials and thread states in src/unix"
+);
+
+#[cfg(target_os = "linux")]
+#[path = "unix/mod.rs"]
+mod sys;
+
+pub mod control;
+pub mod dirs;
+pub mod env;
+pub mod exit;
+pub mod interrupt;
+pub mod lock;
+pub mod platform;
+pub mod signals;
+pub mod threads;

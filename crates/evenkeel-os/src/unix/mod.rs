@@ -1,0 +1,13 @@
+//! The Linux side. Each module offers what its namesake in `src/` re-exports; a twin for another platform offers the
+//! same names. `files`, `peer` and `poll` serve the others.
+
+pub(crate) mod control;
+pub(crate) mod dirs;
+pub(crate) mod exit;
+pub(crate) mod files;
+pub(crate) mod interrupt;
+mod peer;
+pub(crate) mod platform;
+mod poll;
+pub(crate) mod signals;
+pub(crate) mod threads;

@@ -1,0 +1,452 @@
+//! An app: its components and how it is to stop.
+//!
+//! Declaring does nothing yet: no closure runs, nothing is opened. [`App::run`](crate::App::run) and
+//! [`App::start`](crate::App::start) check the whole first and refuse what cannot work, with a message that says what,
+//! where and what to do.
+
+use std::{
+    future::Future,
+    marker::PhantomData,
+    panic::Location,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use evenkeel_plan::{
+    budget::{Budget, Plan},
+    graph::Graph,
+    limit::Limit,
+    policy::{Choice, Coordinator, Policy, StopView},
+    spec::{Activity, DEFAULT_BUDGET, Id, Spec},
+};
+
+use crate::{
+    component::Component,
+    error::Result,
+    handle::{Handle, Once},
+    kinds::{Fake, LateWorker, Ready, Resource, Site, Typed, Worker},
+    lease::{Holder, lock, short},
+    needs::{Edges, Needs},
+    part::{Behaviour, CloseRef, Current, Part, Recipe},
+    polls::Mark,
+    stop::Stop,
+};
+
+/// A program's components and how it stops. See the [crate documentation](crate) for a whole program.
+pub struct App {
+    pub(crate) name: String,
+    pub(crate) declared: Arc<Mutex<Declared>>,
+    pub(crate) settings: Settings,
+}
+
+/// How an app runs; each can be changed on its command line.
+pub(crate) struct Settings {
+    pub(crate) budget: Duration,
+    pub(crate) propagation_delay: Duration,
+    pub(crate) policy: Policy,
+    pub(crate) threads: Threads,
+    pub(crate) about: Option<String>,
+    pub(crate) version: Option<String>,
+}
+
+/// The runtime that components run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// As many as the machine has cores.
+    Cores,
+    /// This many.
+    Fixed(usize),
+    /// All components on one thread.
+    One,
+}
+
+/// Everything declared so far.
+#[derive(Default)]
+pub(crate) struct Declared {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+pub(crate) struct Entry {
+    pub(crate) spec: Spec,
+    pub(crate) kind: &'static str,
+    pub(crate) site: Site,
+    pub(crate) behaviour: Arc<dyn Behaviour>,
+    pub(crate) close_ref: Option<Arc<dyn CloseRef>>,
+}
+
+/// Why an app is refused before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong, and where.
+    pub text: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\nhint: {}", self.text, self.hint)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// How components are told to stop once the intakes are closed.
+pub enum StopPolicy {
+    /// All at once. Values are still released in reverse order.
+    Broadcast,
+    /// Each as soon as all that depend on it are over. The default.
+    Reverse,
+    /// As a closure says; see [`StopPolicy::coordinator`].
+    Coordinator(Box<dyn Coordinator>),
+}
+
+impl StopPolicy {
+    /// User code decides whom to tell next. It is asked when the intakes have been told, and again each time a component
+    /// confirms by having drained or ended; limits, deadline and the order of releases hold all the same. It must answer
+    /// at once. If it panics, the rest stops in reverse order.
+    pub fn coordinator(decide: impl FnMut(&StopView<'_>) -> Choice + Send + 'static) -> Self {
+        Self::Coordinator(Box::new(Guarded { decide }))
+    }
+}
+
+struct Guarded<F> {
+    decide: F,
+}
+
+impl<F: FnMut(&StopView<'_>) -> Choice + Send> Coordinator for Guarded<F> {
+    fn next(&mut self, view: &StopView<'_>) -> Choice {
+        // Mark 0: it belongs to no component.
+        crate::polls::guarded(0, || (self.decide)(view)).unwrap_or_else(|panic| {
+            tracing::error!(target: "evenkeel", "the stop coordinator {panic}; the rest stops in reverse order");
+            Choice::Rest
+        })
+    }
+}
+
+impl App {
+    /// An app with nothing in it. The name appears in logs, receipts and paths; it may hold letters, digits, `.`, `_`
+    /// and `-`.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            declared: Arc::default(),
+            settings: Settings {
+                budget: DEFAULT_BUDGET,
+                propagation_delay: Duration::ZERO,
+                policy: Policy::Reverse,
+                threads: Threads::Cores,
+                about: None,
+                version: None,
+            },
+        }
+    }
+
+    /// One sentence for `--help`.
+    #[must_use]
+    pub fn about(mut self, sentence: impl Into<String>) -> Self {
+        self.settings.about = Some(sentence.into());
+        self
+    }
+
+    /// The version for `--version`; usually `env!("CARGO_PKG_VERSION")`.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.settings.version = Some(version.into());
+        self
+    }
+
+    /// The time a whole stop may take, from the order to the end of the process. Without this: 30 seconds.
+    #[must_use]
+    pub fn budget(mut self, total: Duration) -> Self {
+        self.settings.budget = total;
+        self
+    }
+
+    /// How long to go on serving after the service is no longer ready, so that load balancers notice before anything
+    /// closes. It is part of the budget. Without this: not at all.
+    #[must_use]
+    pub fn propagation_delay(mut self, delay: Duration) -> Self {
+        self.settings.propagation_delay = delay;
+        self
+    }
+
+    /// How components are told to stop. Without this: in reverse order.
+    #[must_use]
+    pub fn stop_policy(mut self, policy: StopPolicy) -> Self {
+        self.settings.policy = match policy {
+            StopPolicy::Broadcast => Policy::Broadcast,
+            StopPolicy::Reverse => Policy::Reverse,
+            StopPolicy::Coordinator(coordinator) => Policy::Coordinator(coordinator),
+        };
+        self
+    }
+
+    /// How many threads components run on. Without this: one for each core.
+    #[must_use]
+    pub fn worker_threads(mut self, threads: usize) -> Self {
+        self.settings.threads = Threads::Fixed(threads.max(1));
+        self
+    }
+
+    /// Runs all components on one thread. Stopping works as well there; a component that blocks holds all others up.
+    #[must_use]
+    pub fn current_thread(mut self) -> Self {
+        self.settings.threads = Threads::One;
+        self
+    }
+
+    /// Declares a value that is opened, lent to others, and closed when nobody holds it any more.
+    ///
+    /// `open` is dropped half-way if the start is given up; `close` gets the value back whole.
+    #[track_caller]
+    pub fn resource<N, T, O, OF, C, CF>(&self, name: impl Into<String>, needs: N, open: O, close: C) -> Handle<T>
+    where
+        N: Needs,
+        T: Send + Sync + 'static,
+        O: FnOnce(N::Given) -> OF + Clone + Send + 'static,
+        OF: Future<Output = Result<T>> + Send + 'static,
+        C: FnOnce(T) -> CF + Clone + Send + 'static,
+        CF: Future<Output = Result> + Send + 'static,
+    {
+        let behaviour =
+            Resource::<N::Form, T, O, C> { open: Recipe::many(open), close: Recipe::many(close), _types: PhantomData };
+        self.declare("resource", name, &needs, behaviour, |spec| spec.activity = Activity::Passive)
+    }
+
+    /// Declares a task that runs until it is told to stop.
+    #[track_caller]
+    pub fn worker<N, W, F>(&self, name: impl Into<String>, needs: N, work: W) -> Handle<()>
+    where
+        N: Needs,
+        W: FnOnce(N::Given, Stop) -> F + Clone + Send + 'static,
+        F: Future<Output = Result> + Send + 'static,
+    {
+        let behaviour = Worker::<N::Form, W> { work: Recipe::many(work), _types: PhantomData };
+        self.declare("worker", name, &needs, behaviour, |_| {})
+    }
+
+    /// Declares a task that says itself when it is ready, and what it lends: it spends its [`Ready`].
+    #[track_caller]
+    pub fn late_worker<N, T, W, F>(&self, name: impl Into<String>, needs: N, work: W) -> Handle<T>
+    where
+        N: Needs,
+        T: Send + Sync + 'static,
+        W: FnOnce(N::Given, Ready<T>, Stop) -> F + Clone + Send + 'static,
+        F: Future<Output = Result> + Send + 'static,
+    {
+        let behaviour = LateWorker::<N::Form, T, W> { work: Recipe::many(work), _types: PhantomData };
+        self.declare("worker", name, &needs, behaviour, |_| {})
+    }
+
+    /// Declares a component that has a type of its own.
+    #[track_caller]
+    pub fn component<N, C>(&self, name: impl Into<String>, needs: N, component: C) -> Handle<C::Value>
+    where
+        N: Needs,
+        C: Component<N::Given>,
+    {
+        let behaviour = Typed::<N::Form, C> { component: Arc::new(component), _types: PhantomData };
+        self.declare("component", name, &needs, behaviour, |_| {})
+    }
+
+    /// Declares components whose closures can be called only once, because they move something in.
+    #[must_use]
+    pub fn once(&self) -> Declare<'_> {
+        Declare { app: self }
+    }
+
+    /// Puts a value in place of a component, for a test: the component is not opened, and the value is dropped at the
+    /// end. Its needs stay.
+    pub fn replace<T: Send + Sync + 'static, M>(&self, handle: &Handle<T, M>, value: T) {
+        let mut declared = lock(&self.declared);
+        if !Arc::ptr_eq(&self.declared, &handle.declared) {
+            declared.problems.push(Problem {
+                text: "a component of another app cannot be replaced".to_owned(),
+                hint: "replace it in the app that declared it".to_owned(),
+            });
+        } else if let Some(entry) = declared.entries.get_mut(handle.id().index()) {
+            entry.behaviour = Arc::new(Fake { value: Mutex::new(Some(Arc::new(value))) });
+            entry.spec.activity = Activity::Passive;
+            entry.kind = "replaced";
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn declare<N: Needs, T, M>(
+        &self,
+        kind: &'static str,
+        name: impl Into<String>,
+        needs: &N,
+        behaviour: impl Behaviour + 'static,
+        special: impl FnOnce(&mut Spec),
+    ) -> Handle<T, M> {
+        let site = Location::caller();
+        let mut spec = Spec::new(name);
+        spec.declared_at = short(site);
+        let mut edges = Edges::default();
+        needs.draw(&mut edges);
+        special(&mut spec);
+        let here = Arc::as_ptr(&self.declared) as usize;
+        let mut declared = lock(&self.declared);
+        if edges.apps.iter().any(|&app| app != here) {
+            declared.problems.push(Problem {
+                text: format!("`{}` at {} needs a component of another app", spec.name, spec.declared_at),
+                hint: "declare both in the same app; an app cannot hold another's values".to_owned(),
+            });
+            edges.needs.clear();
+        }
+        spec.needs = edges.needs;
+        // Far beyond this the graph would be refused anyway: components count in the thousands.
+        let id = Id(u32::try_from(declared.entries.len()).unwrap_or(u32::MAX));
+        declared.entries.push(Entry { spec, kind, site, behaviour: Arc::new(behaviour), close_ref: None });
+        Handle { declared: self.declared.clone(), id, _lends: PhantomData }
+    }
+
+    pub(crate) fn problem(&self, text: impl Into<String>, hint: impl Into<String>) {
+        lock(&self.declared).problems.push(Problem { text: text.into(), hint: hint.into() });
+    }
+
+    /// Checks the whole and turns it into what can be run.
+    pub(crate) fn build(self) -> Result<Built, Vec<Problem>> {
+        let Declared { entries, mut problems } = std::mem::take(&mut *lock(&self.declared));
+        check_name(&self.name, &mut problems);
+        for entry in &entries {
+            check_limit(entry, &mut problems);
+        }
+        let budget = Budget::new(self.settings.budget).with_propagation_delay(self.settings.propagation_delay);
+        if let Err(text) = budget.check() {
+            problems
+                .push(Problem { text, hint: "give the stop a longer budget or a shorter propagation delay".into() });
+        }
+        let specs = entries.iter().map(|entry| entry.spec.clone()).collect();
+        let graph = match Graph::new(specs) {
+            Ok(graph) if problems.is_empty() => graph,
+            Ok(_) => return Err(problems),
+            Err(error) => {
+                problems.push(Problem { text: error.to_string(), hint: error.hint() });
+                return Err(problems);
+            }
+        };
+        let plan = Plan::new(&graph, &budget);
+        Ok(Built { name: self.name, parts: parts(entries), graph, plan, settings: self.settings })
+    }
+}
+
+/// Declares components that can be started once. See [`App::once`].
+#[derive(Clone, Copy)]
+pub struct Declare<'a> {
+    app: &'a App,
+}
+
+impl Declare<'_> {
+    /// See [`App::resource`].
+    #[track_caller]
+    pub fn resource<N, T, O, OF, C, CF>(&self, name: impl Into<String>, needs: N, open: O, close: C) -> Handle<T, Once>
+    where
+        N: Needs,
+        T: Send + Sync + 'static,
+        O: FnOnce(N::Given) -> OF + Send + 'static,
+        OF: Future<Output = Result<T>> + Send + 'static,
+        C: FnOnce(T) -> CF + Send + 'static,
+        CF: Future<Output = Result> + Send + 'static,
+    {
+        let behaviour =
+            Resource::<N::Form, T, O, C> { open: Recipe::once(open), close: Recipe::once(close), _types: PhantomData };
+        self.app.declare("resource", name, &needs, behaviour, |spec| {
+            spec.activity = Activity::Passive;
+            spec.once = true;
+        })
+    }
+
+    /// See [`App::worker`].
+    #[track_caller]
+    pub fn worker<N, W, F>(&self, name: impl Into<String>, needs: N, work: W) -> Handle<(), Once>
+    where
+        N: Needs,
+        W: FnOnce(N::Given, Stop) -> F + Send + 'static,
+        F: Future<Output = Result> + Send + 'static,
+    {
+        let behaviour = Worker::<N::Form, W> { work: Recipe::once(work), _types: PhantomData };
+        self.app.declare("worker", name, &needs, behaviour, |spec| spec.once = true)
+    }
+
+    /// See [`App::late_worker`].
+    #[track_caller]
+    pub fn late_worker<N, T, W, F>(&self, name: impl Into<String>, needs: N, work: W) -> Handle<T, Once>
+    where
+        N: Needs,
+        T: Send + Sync + 'static,
+        W: FnOnce(N::Given, Ready<T>, Stop) -> F + Send + 'static,
+        F: Future<Output = Result> + Send + 'static,
+    {
+        let behaviour = LateWorker::<N::Form, T, W> { work: Recipe::once(work), _types: PhantomData };
+        self.app.declare("worker", name, &needs, behaviour, |spec| spec.once = true)
+    }
+}
+
+/// An app that has been checked and can be started.
+pub(crate) struct Built {
+    pub(crate) name: String,
+    pub(crate) parts: Vec<Arc<Part>>,
+    pub(crate) graph: Graph,
+    pub(crate) plan: Plan,
+    pub(crate) settings: Settings,
+}
+
+fn parts(entries: Vec<Entry>) -> Vec<Arc<Part>> {
+    static APPS: AtomicU64 = AtomicU64::new(1);
+    let app = APPS.fetch_add(1, Ordering::Relaxed);
+    let mut parts: Vec<Arc<Part>> = Vec::with_capacity(entries.len());
+    for (id, entry) in (0..).map(Id).zip(entries) {
+        // A handle exists before it can be needed, so every need points to an earlier part.
+        let needs = entry.spec.needs.iter().map(|need| parts[need.on.index()].clone()).collect();
+        parts.push(Arc::new(Part {
+            id,
+            kind: entry.kind,
+            site: entry.site,
+            mark: mark(app, id),
+            holder: Holder::new(&entry.spec.name),
+            needs,
+            behaviour: entry.behaviour,
+            close_ref: entry.close_ref,
+            current: Mutex::new(Current::default()),
+            changed: tokio::sync::Notify::new(),
+            spec: entry.spec,
+        }));
+    }
+    parts
+}
+
+fn mark(app: u64, id: Id) -> Mark {
+    (app << 32) | (u64::from(id.0) + 1)
+}
+
+fn check_name(name: &str, problems: &mut Vec<Problem>) {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if name.len() > 64 || !starts_well || !name.chars().all(good) {
+        problems.push(Problem {
+            text: format!("the app name {name:?} cannot be part of a path"),
+            hint: "use 1 to 64 letters, digits, `.`, `_` or `-`, beginning with a letter or digit".to_owned(),
+        });
+    }
+}
+
+fn check_limit(entry: &Entry, problems: &mut Vec<Problem>) {
+    let retries = matches!(entry.spec.stop_within, Limit::Exponential { attempts, .. } if attempts > 1);
+    if retries && entry.close_ref.is_none() {
+        problems.push(Problem {
+            text: format!(
+                "`{}` at {} retries its release, but its close uses the value up",
+                entry.spec.name, entry.spec.declared_at
+            ),
+            hint: "say how to close it by reference with `.close_ref(..)`, or give it a fixed limit".to_owned(),
+        });
+    }
+}

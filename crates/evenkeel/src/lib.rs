@@ -1,0 +1,33 @@
+//! stub
+mod app;
+mod component;
+mod dice;
+mod driver;
+mod error;
+mod handle;
+mod kinds;
+mod lease;
+mod life;
+mod needs;
+mod part;
+mod polls;
+mod record;
+mod running;
+mod sampler;
+mod scope;
+#[doc(hidden)]
+pub mod simulation;
+mod status;
+mod stop;
+pub use app::*;
+pub use component::*;
+pub use error::{Error, Explain, Result};
+pub use evenkeel_events::{Receipt, Row};
+pub use handle::*;
+pub use kinds::Ready;
+pub use lease::{Lease, Watch};
+pub use needs::*;
+pub use running::*;
+pub use scope::*;
+pub use status::*;
+pub use stop::{Branch, Stop};

@@ -1,0 +1,327 @@
+//! The life of one incarnation, from its opening to its end: open, run, drain, release.
+//!
+//! It runs as one task on the user's runtime and owns everything the component holds. The engine gives orders and this
+//! task reports; it decides nothing about time or order. Every stage can be cut: what it was doing is dropped, and the
+//! next stage goes on, so that a drain that hangs does not keep a value from being closed. Panics are errors here.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use evenkeel_plan::{
+    engine::End,
+    limit::{Limit, seconds},
+    spec::Id,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    driver::Message,
+    error::{Error, Failure, Result},
+    lease::Slot,
+    part::{BoxFuture, Close, Incarnation, OpenContext, Opened, Orders, Part, Stage},
+    polls::{Watched, guarded},
+};
+
+/// What an incarnation reports to the engine.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) id: Id,
+    pub(crate) attempt: u32,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Opened { note: Option<String> },
+    StartFailed(Failure),
+    RunEnded(Result<(), Failure>),
+    Drained(Result<(), Failure>),
+    Closed { end: End, failure: Option<Failure>, leases: Vec<String> },
+}
+
+/// See the module documentation.
+pub(crate) struct Life {
+    pub(crate) part: Arc<Part>,
+    pub(crate) incarnation: Arc<Incarnation>,
+    pub(crate) reports: UnboundedSender<Message>,
+}
+
+/// How a stage ended.
+enum Stopped<T> {
+    Done(T),
+    Cut,
+    CutAll,
+}
+
+impl Life {
+    pub(crate) async fn live(self) {
+        let mut opened = match self.open().await {
+            Ok(opened) => opened,
+            Err(what) => return self.end(what).await,
+        };
+        let slot = Slot::new(opened.value.clone());
+        // From here on the slot holds the only strong reference that is not a lease.
+        opened.value = Arc::new(());
+        self.part.lend(slot.clone());
+        self.tell(What::Opened { note: opened.note.take() });
+        let run = self.run(opened.run.take()).await;
+        let end = match run {
+            Stopped::Done(ran) => self.release(&slot, opened.close.take(), ran).await,
+            Stopped::Cut | Stopped::CutAll => self.drop_all(&slot).await,
+        };
+        self.watch(Stage::Over);
+        self.tell(end);
+    }
+
+    async fn open(&self) -> Result<Opened, What> {
+        self.watch(Stage::Opening);
+        let context = OpenContext {
+            part: self.part.clone(),
+            incarnation: self.incarnation.clone(),
+            stop: self.incarnation.stop.clone(),
+        };
+        let opening = self.part.behaviour.clone().open(context);
+        let mut opening = Watched::new(self.part.mark, opening);
+        let orders = &self.incarnation.orders;
+        tokio::select! {
+            biased;
+            () = orders.wait(Orders::STOP | Orders::CUT | Orders::CUT_ALL) => {}
+            opened = &mut opening => {
+                return flat(opened).map_err(What::StartFailed);
+            }
+        }
+        let dropped = opening.cut().map_err(Failure::text);
+        if orders.told(Orders::STOP | Orders::CUT_ALL) {
+            let failure = dropped.err();
+            let end = if failure.is_some() { End::Failed } else { End::Clean };
+            return Err(What::Closed { end, failure, leases: Vec::new() });
+        }
+        let limit = self.part.spec.start_within;
+        Err(What::StartFailed(Failure::text(format!("not ready within {}", seconds(limit)))))
+    }
+
+    /// An opening that led to nothing may still have spawned tasks.
+    async fn end(&self, what: What) {
+        self.incarnation.scope.abort();
+        self.incarnation.scope.joined().await;
+        self.watch(Stage::Over);
+        self.tell(what);
+    }
+
+    /// Runs, and after the stop drains. Gives back whether it failed.
+    async fn run(&self, run: Option<BoxFuture<Result>>) -> Stopped<Result<(), Failure>> {
+        self.watch(Stage::Running);
+        let Stopped::Done(mut ran) = self.run_until_stop_or_end(run).await else { return Stopped::CutAll };
+        self.watch(Stage::Joining);
+        match self.cuttable(self.incarnation.scope.joined()).await {
+            Stopped::Done(()) => {}
+            Stopped::CutAll => return Stopped::CutAll,
+            Stopped::Cut => {
+                ran = ran.and_then(|()| Err(self.unjoined()));
+                self.incarnation.scope.abort();
+                self.incarnation.scope.joined().await;
+            }
+        }
+        if let Some(failure) = self.incarnation.scope.failure() {
+            ran = ran.and(Err(failure));
+        }
+        self.tell(What::Drained(ran.clone()));
+        Stopped::Done(ran)
+    }
+
+    /// Ends when the run is over *and* the stop has been told. A run that ends before is reported, and the value stays
+    /// lent; one that goes on after it is draining.
+    async fn run_until_stop_or_end(&self, run: Option<BoxFuture<Result>>) -> Stopped<Result<(), Failure>> {
+        let (orders, scope) = (&self.incarnation.orders, &self.incarnation.scope);
+        let mut run = run.map(|run| Watched::new(self.part.mark, run));
+        let mut result: Result<(), Failure> = Ok(());
+        let mut reported = false;
+        let mut task_failed = false;
+        loop {
+            if run.is_none() && orders.told(Orders::STOP) {
+                return Stopped::Done(result);
+            }
+            let stop = if run.is_none() { Orders::STOP } else { 0 };
+            let news = tokio::select! {
+                biased;
+                () = orders.wait(Orders::CUT | Orders::CUT_ALL | stop) => None,
+                ran = maybe(run.as_mut()) => {
+                    run = None;
+                    Some(flat(ran))
+                }
+                failure = scope.failed(), if !task_failed => {
+                    task_failed = true;
+                    Some(Err(failure))
+                }
+            };
+            if let Some(news) = news {
+                result = result.and(news);
+                if !reported && !orders.told(Orders::STOP) {
+                    reported = true;
+                    self.tell(What::RunEnded(result.clone()));
+                }
+            } else if orders.told(Orders::CUT | Orders::CUT_ALL) {
+                let dropped = run.take().map_or(Ok(()), |mut run| run.cut().map_err(Failure::text));
+                result = result.and(dropped).and(Err(Failure::text("cut off at its limit")));
+                scope.abort();
+                if orders.told(Orders::CUT_ALL) {
+                    return Stopped::CutAll;
+                }
+                orders.spend_cut();
+            }
+        }
+    }
+
+    /// Waits for its turn, then for the leases, then closes the value.
+    async fn release(&self, slot: &Arc<Slot>, close: Option<Close>, ran: Result<(), Failure>) -> What {
+        self.watch(Stage::AwaitingRelease);
+        let orders = &self.incarnation.orders;
+        orders.wait(Orders::RELEASE | Orders::CUT_ALL).await;
+        if orders.told(Orders::CUT_ALL) {
+            return self.drop_all(slot).await;
+        }
+        self.watch(Stage::AwaitingLeases);
+        let back = self.leases_back(slot).await;
+        let leases = if back { Vec::new() } else { names(slot) };
+        self.watch(Stage::Closing);
+        let closed = match self.close(slot, close, back).await {
+            Stopped::Done(closed) => closed,
+            Stopped::Cut => return self.cut_off(slot, leases, "its close was cut off at its limit"),
+            Stopped::CutAll => return self.cut_off(slot, leases, "its close was cut off"),
+        };
+        let dropped = guarded(self.part.mark, || drop(slot.take())).map_err(Failure::text);
+        let failure = ran.and(closed).and(dropped).err();
+        let end = if failure.is_some() || !leases.is_empty() { End::Failed } else { End::Clean };
+        What::Closed { end, failure, leases }
+    }
+
+    /// Whether all leases came back in time. Holders that were abandoned never give theirs back, so nobody waits for
+    /// them; and a value that can be closed while leases are out keeps a quarter of its time for that.
+    async fn leases_back(&self, slot: &Slot) -> bool {
+        if slot.is_hopeless() {
+            return false;
+        }
+        let allowed = self.incarnation.orders.release_allowed();
+        let patience = if self.part.close_ref.is_some() { allowed * 3 / 4 } else { Duration::MAX };
+        tokio::select! {
+            biased;
+            () = slot.all_back() => true,
+            () = self.incarnation.orders.wait(Orders::CUT | Orders::CUT_ALL) => false,
+            () = sleep(patience) => false,
+        }
+    }
+
+    async fn close(&self, slot: &Arc<Slot>, close: Option<Close>, back: bool) -> Stopped<Result<(), Failure>> {
+        let retries = matches!(self.part.spec.stop_within, Limit::Exponential { .. });
+        if self.part.close_ref.is_some() && (retries || !back) {
+            return self.close_by_reference(slot).await;
+        }
+        // The close by value needs every lease back; without that the value is left to its holders, named.
+        let value = if back { slot.take() } else { None };
+        let (Some(close), Some(value)) = (close, value) else { return Stopped::Done(Ok(())) };
+        let mut closing = match guarded(self.part.mark, || close(value)) {
+            Ok(closing) => Watched::new(self.part.mark, closing),
+            Err(panic) => return Stopped::Done(Err(Failure::text(panic))),
+        };
+        let closed = self.cuttable(&mut closing).await;
+        match (closed, closing.cut()) {
+            (Stopped::Done(closed), _) => Stopped::Done(flat(closed)),
+            (Stopped::Cut | Stopped::CutAll, Err(panic)) => Stopped::Done(Err(Failure::text(panic))),
+            (Stopped::Cut, Ok(())) => Stopped::Cut,
+            (Stopped::CutAll, Ok(())) => Stopped::CutAll,
+        }
+    }
+
+    /// Tries as often, and each time as long, as the limit says (R3.2c).
+    async fn close_by_reference(&self, slot: &Arc<Slot>) -> Stopped<Result<(), Failure>> {
+        let Some(close_ref) = &self.part.close_ref else { return Stopped::Done(Ok(())) };
+        let mut last = Err(Failure::text("no attempt was made"));
+        for attempt in self.part.spec.stop_within.attempts() {
+            let closing = guarded(self.part.mark, || close_ref.close(slot, &self.part.holder));
+            let mut closing = match closing {
+                Ok(closing) => Watched::new(self.part.mark, closing),
+                Err(panic) => return Stopped::Done(Err(Failure::text(panic))),
+            };
+            last = match self.cuttable(tokio::time::timeout(attempt, &mut closing)).await {
+                Stopped::Done(Ok(closed)) => flat(closed),
+                Stopped::Done(Err(_)) => Err(Failure::text(format!("its close took longer than {}", seconds(attempt)))),
+                Stopped::Cut => return Stopped::Cut,
+                Stopped::CutAll => return Stopped::CutAll,
+            };
+            if last.is_ok() {
+                break;
+            }
+        }
+        Stopped::Done(last)
+    }
+
+    /// Everything of the component ends now.
+    async fn drop_all(&self, slot: &Arc<Slot>) -> What {
+        self.incarnation.scope.abort();
+        self.watch(Stage::Joining);
+        self.incarnation.scope.joined().await;
+        self.cut_off(slot, names(slot), "cut off")
+    }
+
+    fn cut_off(&self, slot: &Slot, leases: Vec<String>, what: &str) -> What {
+        let dropped = guarded(self.part.mark, || drop(slot.take()));
+        let failure = Failure::text(dropped.err().unwrap_or_else(|| what.to_owned()));
+        What::Closed { end: End::Cut, failure: Some(failure), leases }
+    }
+
+    async fn cuttable<F: Future>(&self, work: F) -> Stopped<F::Output> {
+        let orders = &self.incarnation.orders;
+        tokio::select! {
+            biased;
+            () = orders.wait(Orders::CUT | Orders::CUT_ALL) => {
+                if orders.told(Orders::CUT_ALL) {
+                    return Stopped::CutAll;
+                }
+                orders.spend_cut();
+                Stopped::Cut
+            }
+            done = work => Stopped::Done(done),
+        }
+    }
+
+    fn unjoined(&self) -> Failure {
+        let (count, sites) = self.incarnation.scope.left();
+        Failure::text(format!("{count} of its tasks did not end in time, spawned at {}", sites.join(", ")))
+    }
+
+    fn watch(&self, stage: Stage) {
+        self.incarnation.watch.enter(stage);
+    }
+
+    fn tell(&self, what: What) {
+        let report = Report { id: self.part.id, attempt: self.incarnation.attempt, what };
+        // Nobody listens once the engine has finished without this component.
+        let _ = self.reports.send(Message::Report(report));
+    }
+}
+
+/// A user's result, or its panic, as a failure.
+fn flat<T>(result: Result<Result<T>, String>) -> Result<T, Failure> {
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure::from(&error as &Error)),
+        Err(panic) => Err(Failure::text(panic)),
+    }
+}
+
+fn names(slot: &Slot) -> Vec<String> {
+    slot.outstanding().iter().map(ToString::to_string).collect()
+}
+
+async fn maybe<F: Future + Unpin>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep(time: Duration) {
+    if time == Duration::MAX {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(time).await;
+}

@@ -1,0 +1,84 @@
+//! What a running app says of itself: the answer to `status`, for people and as JSON.
+
+use evenkeel_plan::{
+    engine::{Engine, Moment},
+    lifecycle::{Component, Service},
+    spec::Weight,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::part::Part;
+use std::sync::Arc;
+
+/// A picture of a running app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service's state, a word of its life cycle.
+    pub state: String,
+    /// Whether it wants traffic.
+    pub ready: bool,
+    /// The process.
+    pub pid: u32,
+    /// Time since the start began, in milliseconds.
+    pub up_ms: u64,
+    /// Its components, in declaration order.
+    pub components: Vec<ComponentStatus>,
+}
+
+/// A picture of one component.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComponentStatus {
+    /// Its name.
+    pub name: String,
+    /// `resource`, `worker`, `http`, ...
+    pub kind: String,
+    /// Its state, a word of the component life cycle.
+    pub state: String,
+    /// Whether the service can do without it.
+    pub optional: bool,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// What it wants known, such as a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Status {
+    pub(crate) fn of(engine: &Engine, parts: &[Arc<Part>], notes: &[Option<String>], ready: bool, now: Moment) -> Self {
+        let component = |part: &Arc<Part>| ComponentStatus {
+            name: part.name().to_owned(),
+            kind: part.kind.to_owned(),
+            state: engine.state(part.id).word().to_owned(),
+            optional: part.spec.weight == Weight::Optional,
+            restarts: engine.attempts(part.id).saturating_sub(1),
+            note: notes[part.id.index()].clone(),
+        };
+        Self {
+            state: engine.service().word().to_owned(),
+            ready,
+            pid: std::process::id(),
+            up_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            components: parts.iter().map(component).collect(),
+        }
+    }
+
+    /// Whether it is running or paused: started, and not on its way out.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        let up = [Service::Running, Service::Pausing, Service::Paused, Service::Resuming];
+        up.iter().any(|state| state.word() == self.state)
+    }
+
+    /// The state of a component, by name.
+    #[must_use]
+    pub fn component(&self, name: &str) -> Option<&ComponentStatus> {
+        self.components.iter().find(|component| component.name == name)
+    }
+
+    /// Whether a component is over, by the word of its state.
+    #[must_use]
+    pub fn is_over(&self, name: &str) -> bool {
+        self.component(name)
+            .is_some_and(|found| Component::ALL.iter().any(|state| state.word() == found.state && state.is_over()))
+    }
+}

@@ -1,0 +1,241 @@
+//! How a component learns that it must wind down, and what it can do about it.
+//!
+//! [`Stop`] is the one thing that running code is given beside what it needs. It interrupts *waiting for* work, not the
+//! work: a loop over [`Stop::or`] or [`Stop::take`] finishes what it has in hand and then ends. Stops form a tree: a
+//! [`Branch`] can be stopped alone, and is stopped with the component.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::Location,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::scope::{Scope, TaskOutput, Work};
+
+/// Told when this component must wind down. Cheap to clone; clones are one and the same stop.
+#[derive(Clone)]
+pub struct Stop {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    token: CancellationToken,
+    /// The token's state without its lock, for hot loops.
+    asked: AtomicBool,
+    scope: Arc<Scope>,
+    gate: Option<Arc<Gate>>,
+    critical: AtomicUsize,
+}
+
+impl Stop {
+    pub(crate) fn new(scope: Arc<Scope>, gate: Option<Arc<Gate>>) -> Self {
+        Self::over(CancellationToken::new(), scope, gate)
+    }
+
+    fn over(token: CancellationToken, scope: Arc<Scope>, gate: Option<Arc<Gate>>) -> Self {
+        let inner = Inner { token, asked: AtomicBool::new(false), scope, gate, critical: AtomicUsize::new(0) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Runs `work` to its end, or gives `None` once a stop is asked for, dropping `work`.
+    ///
+    /// `work` should be *waiting for* something to do, and must be cancel-safe: dropped half-way it must lose nothing.
+    /// For a source that is not, use [`take`](Self::take). If both are there, the stop wins.
+    ///
+    /// In an intake, `work` is not polled while the service does not take traffic (before it runs, and while paused).
+    ///
+    /// Cancel-safe as far as `work` is.
+    pub async fn or<F: Future>(&self, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        loop {
+            self.gate_opened().await?;
+            tokio::select! {
+                biased;
+                () = self.requested() => return None,
+                () = self.gate_shut() => {}
+                output = work.as_mut() => return Some(output),
+            }
+        }
+    }
+
+    /// Takes the next item from a source that is not cancel-safe; `None` once a stop is asked for. An item that the
+    /// source has taken is never dropped.
+    ///
+    /// The source marks the time between taking an item and handing it over with [`critical`](Self::critical). On a
+    /// stop, a source outside such a section is asked once more (what is there already is taken) and dropped; one inside
+    /// is waited for. In an intake, no new item is asked for while the service does not take traffic.
+    ///
+    /// Not cancel-safe: dropping this future drops the source.
+    pub async fn take<F: Future>(&self, source: F) -> Option<F::Output> {
+        self.take_settling(Duration::ZERO, source).await
+    }
+
+    /// Like [`take`](Self::take), for a source that cannot mark what it does: after a stop it has this long to hand
+    /// over an item that it may have taken. An idle source makes the stop this much longer.
+    ///
+    /// Not cancel-safe: dropping this future drops the source.
+    pub async fn take_settling<F: Future>(&self, settle: Duration, source: F) -> Option<F::Output> {
+        self.gate_opened().await?;
+        if self.is_requested() {
+            return None;
+        }
+        let mut source = pin!(source);
+        {
+            let asked = pin!(self.requested());
+            tokio::select! {
+                biased;
+                output = source.as_mut() => return Some(output),
+                () = asked => {}
+            }
+        }
+        if let Poll::Ready(output) = poll_once(source.as_mut()).await {
+            return Some(output);
+        }
+        if !settle.is_zero()
+            && let Ok(output) = tokio::time::timeout(settle, source.as_mut()).await
+        {
+            return Some(output);
+        }
+        // Inside a critical section the source is polled on; it leaves the section by handing the item over, or by
+        // waiting for another, and only then may it be dropped.
+        poll_fn(|cx| match source.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.inner.critical.load(Ordering::Acquire) == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Runs a section that a stop must not cut: see [`take`](Self::take). The component's limit still holds.
+    ///
+    /// Dropping the future leaves the section.
+    pub async fn critical<F: Future>(&self, section: F) -> F::Output {
+        struct Leave<'a>(&'a AtomicUsize);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        self.inner.critical.fetch_add(1, Ordering::AcqRel);
+        let _leave = Leave(&self.inner.critical);
+        section.await
+    }
+
+    /// Waits until a stop is asked for. Cancel-safe.
+    pub async fn requested(&self) {
+        self.inner.token.cancelled().await;
+    }
+
+    /// Whether a stop has been asked for. Cheap enough for a hot loop.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.inner.asked.load(Ordering::Acquire) || self.inner.token.is_cancelled()
+    }
+
+    /// Spawns a task that belongs to the component: it is waited for when the component stops, aborted at its limit,
+    /// and named if it cannot be ended. A task that returns an error or panics fails the component.
+    ///
+    /// Once the component has been cut off, nothing is spawned any more and the future is dropped.
+    #[track_caller]
+    pub fn spawn<F>(&self, task: F)
+    where
+        F: Future<Output: TaskOutput> + Send + 'static,
+    {
+        self.inner.scope.spawn(task, Location::caller());
+    }
+
+    /// Counts a piece of work until the guard is dropped, so that the receipt can say what was drained and what was cut.
+    pub fn work(&self) -> Work {
+        self.inner.scope.work()
+    }
+
+    /// A stop below this one: it can be asked for alone, and is asked for with this one.
+    #[must_use]
+    pub fn branch(&self) -> Branch {
+        let token = self.inner.token.child_token();
+        Branch { stop: Self::over(token, self.inner.scope.clone(), self.inner.gate.clone()) }
+    }
+
+    pub(crate) fn ask(&self) {
+        self.inner.asked.store(true, Ordering::Release);
+        self.inner.token.cancel();
+    }
+
+    /// Waits until work may be let in; `None` if a stop is asked for first. At once for what is not an intake.
+    pub(crate) async fn gate_opened(&self) -> Option<()> {
+        let Some(gate) = &self.inner.gate else { return Some(()) };
+        tokio::select! {
+            biased;
+            () = self.requested() => None,
+            () = gate.until(true) => Some(()),
+        }
+    }
+
+    /// Waits until no work may be let in. For ever for what is not an intake.
+    pub(crate) async fn gate_shut(&self) {
+        match &self.inner.gate {
+            Some(gate) => gate.until(false).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+/// A part of a component's work that can be stopped alone.
+pub struct Branch {
+    stop: Stop,
+}
+
+impl Branch {
+    /// The stop to hand to the work below.
+    #[must_use]
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Asks this branch, and all branches below it, to stop.
+    pub fn ask(&self) {
+        self.stop.ask();
+    }
+}
+
+/// Whether intakes may let work in. One for each app.
+pub(crate) struct Gate {
+    open: AtomicBool,
+    changed: Notify,
+}
+
+impl Gate {
+    pub(crate) fn shut() -> Arc<Self> {
+        Arc::new(Self { open: AtomicBool::new(false), changed: Notify::new() })
+    }
+
+    pub(crate) fn set(&self, open: bool) {
+        self.open.store(open, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) async fn until(&self, open: bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.open.load(Ordering::Acquire) == open {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
