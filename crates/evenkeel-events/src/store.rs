@@ -44,8 +44,8 @@ pub fn save(dir: &Path, receipt: &Receipt, keep: usize) -> io::Result<PathBuf> {
     fs::create_dir_all(dir)?;
     let path = dir.join(file_name(receipt));
     // The picture first: whoever finds the JSON finds both.
-    write_whole(&path.with_extension("svg"), timeline::svg(receipt).as_bytes())?;
-    write_whole(&path, receipt.to_json().as_bytes())?;
+    write_whole(&path.with_extension("svg"), timeline::svg(receipt).as_bytes(), Sync::Wait)?;
+    write_whole(&path, receipt.to_json().as_bytes(), Sync::Wait)?;
     if let Err(error) = prune(dir, &path, keep.max(1)) {
         warn(&format!("old receipts in `{}` could not be removed: {error}", dir.display()));
     }
@@ -58,13 +58,37 @@ pub fn save(dir: &Path, receipt: &Receipt, keep: usize) -> io::Result<PathBuf> {
 /// # Errors
 /// When the file cannot be written; its directory must exist.
 pub fn save_to(file: &Path, receipt: &Receipt) -> io::Result<()> {
+    write_to(file, receipt, Sync::Wait)
+}
+
+/// Like [`save`] for a process that is about to end: the JSON alone, and no wait for the disk. The file is whole or not
+/// there as long as the machine stays up.
+///
+/// # Errors
+/// When the directory or the file cannot be written.
+pub fn save_quickly(dir: &Path, receipt: &Receipt) -> io::Result<PathBuf> {
+    fs::create_dir_all(dir)?;
+    let path = dir.join(file_name(receipt));
+    write_whole(&path, receipt.to_json().as_bytes(), Sync::No)?;
+    Ok(path)
+}
+
+/// Like [`save_to`], without waiting for the disk.
+///
+/// # Errors
+/// As [`save_to`].
+pub fn save_to_quickly(file: &Path, receipt: &Receipt) -> io::Result<()> {
+    write_to(file, receipt, Sync::No)
+}
+
+fn write_to(file: &Path, receipt: &Receipt, sync: Sync) -> io::Result<()> {
     let picture = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
     let text = if picture { timeline::svg(receipt) } else { receipt.to_json() };
     match fs::metadata(file) {
         Ok(found) if !found.is_file() => fs::OpenOptions::new().write(true).open(file)?.write_all(text.as_bytes()),
         // Through a link to the file itself, so that the link survives.
-        Ok(_) => write_whole(&fs::canonicalize(file)?, text.as_bytes()),
-        Err(_) => write_whole(file, text.as_bytes()),
+        Ok(_) => write_whole(&fs::canonicalize(file)?, text.as_bytes(), sync),
+        Err(_) => write_whole(file, text.as_bytes(), sync),
     }
 }
 
@@ -112,7 +136,7 @@ pub fn read(path: &Path) -> Result<Receipt, Unreadable> {
 }
 
 /// `receipt-20260801T120304.123Z-4711.json`: sorted by name is sorted by time.
-fn file_name(receipt: &Receipt) -> String {
+pub fn file_name(receipt: &Receipt) -> String {
     let end = match receipt.stop_ended_at.parse::<Timestamp>() {
         Ok(end) => format!("{end:.3}"),
         Err(_) => receipt.stop_ended_at.clone(),
@@ -176,25 +200,33 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a file so that it is whole or not there, even if the machine goes down: beside, sync, rename, sync.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Whether a write waits until it is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sync {
+    Wait,
+    No,
+}
+
+/// Writes a file so that it is whole or not there, with [`Sync::Wait`] even if the machine goes down: beside, sync,
+/// rename, sync.
+fn write_whole(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "a file needs a name"))?;
     let mut beside = std::ffi::OsString::from(".");
     beside.push(name);
     beside.push(format!(".{}.tmp", std::process::id()));
     let beside = path.with_file_name(beside);
-    let written = write_synced(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    let written = write(&beside, bytes, sync).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
     written?;
-    sync_directory(path)
+    if sync == Sync::Wait { sync_directory(path) } else { Ok(()) }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    if sync == Sync::Wait { file.sync_all() } else { Ok(()) }
 }
 
 /// Makes a rename durable. Some platforms cannot open a directory; there the rename is as durable as it gets.

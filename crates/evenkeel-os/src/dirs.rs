@@ -12,7 +12,7 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-pub use crate::sys::dirs::{runtime_dir, runtime_dir_candidates, state_dir};
+pub use crate::sys::dirs::{named_dir, runtime_dir, runtime_dir_candidates, state_dir};
 
 /// Why there is no directory to use.
 #[derive(Debug)]

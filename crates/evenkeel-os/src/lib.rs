@@ -15,6 +15,7 @@
 //! | [`control`] | how does `status` or `stop` reach a running program? |
 //! | [`signals`] | who asked us to stop? |
 //! | [`interrupt`] | how does blocking work end early? |
+//! | [`sockets`] | where do sockets differ between systems? |
 //! | [`threads`] | what is that thread doing? |
 //! | [`exit`] | how does the process end when nothing else works? |
 //!
@@ -58,4 +59,5 @@ pub mod interrupt;
 pub mod lock;
 pub mod platform;
 pub mod signals;
+pub mod sockets;
 pub mod threads;

@@ -29,7 +29,7 @@ pub type Moment = Duration;
 
 /// How long a component that was cut off has to end before it is abandoned.
 pub const CUT_GRACE: Duration = Duration::from_millis(100);
-/// The same in the forced stage, where everything is cut off at once.
+/// The same in the forced stage, where everything is cut off at once; less if the budget is tiny.
 pub const FORCED_GRACE: Duration = Duration::from_millis(15);
 /// The least time a release gets after a drain that used up everything.
 pub const LAST_CHANCE: Duration = Duration::from_millis(250);
@@ -79,8 +79,10 @@ pub enum Input {
 pub enum End {
     /// Closed in order.
     Clean,
-    /// Closed, but with an error, or with leases or tasks left behind.
+    /// Closed, but with an error.
     Failed,
+    /// Not closed in order: leases on its value never came back.
+    Leaked,
     /// Cut off.
     Cut,
 }
@@ -161,6 +163,8 @@ pub enum Command {
     ForcedStage,
     /// The coordinator named nobody while nobody was stopping; the rest stops in reverse order.
     CoordinatorStuck,
+    /// The coordinator failed in its own code, as it says; its answer counts all the same.
+    CoordinatorFailed(String),
     /// The run is over.
     Finish(Outcome),
 }
@@ -178,6 +182,18 @@ pub enum Sabotage {
     IgnoreDeadline,
     /// Lets a later cause replace the first.
     LoseFirstCause,
+    /// Starts what was to be skipped by the stop.
+    StartWhileStopping,
+    /// Starts without asking whether what is needed is there.
+    StartEarly,
+    /// Calls every stop clean.
+    CallItClean,
+    /// Moves a component past a state.
+    LeapState,
+    /// Ends the service for an optional component.
+    OptionalIsEssential,
+    /// Stays ready when a stop begins.
+    StayReady,
 }
 
 /// The state of a run. See the module documentation.
@@ -192,10 +208,11 @@ pub struct Engine {
     essentials_missing: usize,
     registrars_missing: usize,
     essentials_down: usize,
-    jobs_left: usize,
     not_over: usize,
     starting: usize,
     ready: bool,
+    /// A value was lent for ever, in whatever life of its owner, or a component was left behind.
+    leaked: bool,
     stop: Option<Stopping>,
     finished: bool,
     sabotage: Option<Sabotage>,
@@ -231,7 +248,14 @@ struct Cell {
     attempt: u32,
     ready_at: Option<Moment>,
     counted_ready: bool,
+    /// A job that has succeeded once.
     succeeded: bool,
+    /// A job that has succeeded in its present incarnation.
+    done: bool,
+    /// Its present incarnation ended though nobody told it to.
+    failed: bool,
+    /// It is not started again, whatever restarts.
+    gave_up: bool,
     down: bool,
     release_told: bool,
     recycle: bool,
@@ -260,6 +284,9 @@ impl Cell {
             ready_at: None,
             counted_ready: false,
             succeeded: false,
+            done: false,
+            failed: false,
+            gave_up: false,
             down: false,
             release_told: false,
             recycle: false,
@@ -293,7 +320,6 @@ impl Engine {
         let count = |want: &dyn Fn(&crate::spec::Spec) -> bool| graph.specs().iter().filter(|s| want(s)).count();
         let essentials = count(&|s| s.weight == Weight::Essential && s.role != Role::Registrar);
         let registrars = count(&|s| s.weight == Weight::Essential && s.role == Role::Registrar);
-        let jobs = count(&|s| s.activity == Activity::Finite);
         let components = graph.len();
         Self {
             cells: (0..components).map(|_| Cell::new()).collect(),
@@ -305,10 +331,10 @@ impl Engine {
             essentials_missing: essentials,
             registrars_missing: registrars,
             essentials_down: 0,
-            jobs_left: jobs,
             not_over: components,
             starting: 0,
             ready: false,
+            leaked: false,
             stop: None,
             finished: false,
             sabotage: None,
@@ -479,6 +505,7 @@ impl Engine {
             self.failed(id, now, dice);
         } else {
             // It failed while the order to stop was on its way: nothing is left to release.
+            self.mark_unclean();
             self.over(id, ComponentEvent::ClosedByFailure, now);
         }
     }
@@ -489,11 +516,12 @@ impl Engine {
         }
         self.component_event(id, ComponentEvent::RunEnded);
         if ok && self.graph.spec(id).activity == Activity::Finite {
-            self.cells[id.index()].succeeded = true;
-            self.jobs_left -= 1;
+            let cell = &mut self.cells[id.index()];
+            (cell.succeeded, cell.done) = (true, true);
             self.start_dependents(id, now);
             self.stop_if_all_jobs_are_done(now);
         } else if self.stop.is_none() {
+            self.cells[id.index()].failed = true;
             self.failed(id, now, dice);
         } else if !ok {
             self.later_cause(Cause::ComponentFailed { component: id });
@@ -523,10 +551,11 @@ impl Engine {
     fn closed(&mut self, id: Id, end: End, now: Moment) {
         let event = match end {
             End::Clean => ComponentEvent::Closed,
-            End::Failed => ComponentEvent::ClosedByFailure,
+            End::Failed | End::Leaked => ComponentEvent::ClosedByFailure,
             End::Cut => ComponentEvent::Cut,
         };
-        if end != End::Clean {
+        self.leaked |= end == End::Leaked;
+        if end != End::Clean || self.cells[id.index()].failed {
             self.mark_unclean();
         }
         self.over(id, event, now);
@@ -585,7 +614,7 @@ impl Engine {
         }
         let needs_are_up = self.graph.needs(id).iter().all(|need| match need.edge {
             Edge::Soft => true,
-            Edge::Hard => self.is_satisfied(need.on) && self.is_up(need.on),
+            Edge::Hard => self.is_satisfied(need.on) && self.lends(need.on),
             Edge::StartOnly => self.is_satisfied(need.on),
         });
         let users_are_down = self
@@ -593,6 +622,7 @@ impl Engine {
             .dependents(id)
             .iter()
             .all(|user| user.edge != Edge::Hard || !self.cells[user.on.index()].is_alive());
+        let needs_are_up = needs_are_up || self.sabotage == Some(Sabotage::StartEarly);
         if !needs_are_up || !users_are_down {
             return;
         }
@@ -611,6 +641,8 @@ impl Engine {
         cell.attempt += 1;
         cell.ready_at = None;
         cell.recycle = false;
+        cell.failed = false;
+        cell.done = false;
         cell.release_told = false;
         cell.charged = Duration::ZERO;
         cell.charging_since = None;
@@ -633,6 +665,14 @@ impl Engine {
             Activity::Finite => cell.succeeded,
             Activity::Passive | Activity::Running => cell.counted_ready,
         }
+    }
+
+    /// Whether its value may be held on to anew. What is about to restart is still up, and must not be before it has;
+    /// nor a job that runs once more, before it has succeeded once more.
+    fn lends(&self, id: Id) -> bool {
+        let cell = &self.cells[id.index()];
+        let done = cell.done || self.graph.spec(id).activity != Activity::Finite;
+        self.is_up(id) && !cell.recycle && done
     }
 
     /// Whether its value is lent right now.
@@ -679,6 +719,7 @@ impl Engine {
 
     fn publish_readiness(&mut self) {
         let ready = self.service.takes_traffic() && self.essentials_down == 0;
+        let ready = ready || (self.ready && self.sabotage == Some(Sabotage::StayReady));
         if ready != self.ready {
             self.ready = ready;
             self.out.push(Command::Readiness(ready));
@@ -702,7 +743,11 @@ impl Engine {
         let specs = self.graph.specs();
         let has_jobs = specs.iter().any(|s| s.activity == Activity::Finite);
         let nothing_else = !specs.iter().any(|s| s.activity == Activity::Running && s.weight == Weight::Essential);
-        if has_jobs && nothing_else && self.jobs_left == 0 && self.service == Service::Running {
+        let settled = specs
+            .iter()
+            .zip(&self.cells)
+            .all(|(spec, cell)| spec.activity != Activity::Finite || cell.done || cell.gave_up);
+        if has_jobs && nothing_else && settled && self.service == Service::Running {
             self.begin_stop(Cause::Finished, now);
         }
     }
@@ -737,10 +782,9 @@ impl Engine {
 
     fn give_up(&mut self, id: Id, now: Moment) {
         let spec = self.graph.spec(id);
-        if spec.weight == Weight::Optional {
-            if spec.activity == Activity::Finite {
-                self.jobs_left -= 1;
-            }
+        if spec.weight == Weight::Optional && self.sabotage != Some(Sabotage::OptionalIsEssential) {
+            let cell = &mut self.cells[id.index()];
+            (cell.gave_up, cell.recycle) = (true, false);
             if self.state(id) == Component::Ended {
                 self.tell_to_stop(id, now);
             }
@@ -763,11 +807,12 @@ impl Engine {
             .graph
             .hard_dependents_closure(id)
             .into_iter()
-            .filter(|user| self.cells[user.index()].is_alive())
+            .filter(|user| self.cells[user.index()].is_alive() && !self.cells[user.index()].gave_up)
             .collect();
         self.cells[id.index()].not_before = now.saturating_add(wait);
         for &member in with.iter().chain([&id]) {
-            self.cells[member.index()].recycle = true;
+            let cell = &mut self.cells[member.index()];
+            (cell.recycle, cell.done) = (true, false);
         }
         self.out.push(Command::Restarting { id, with: with.clone(), wait });
         for &member in with.iter().chain([&id]) {
@@ -787,23 +832,6 @@ impl Engine {
                 self.start_if_possible(id, now);
             }
             _ => {}
-        }
-    }
-
-    /// A component of a restart is over: it waits for its next start, and those it held on to may go on.
-    fn recycled(&mut self, id: Id, now: Moment) {
-        if self.state(id) == Component::Abandoned {
-            self.cells[id.index()].recycle = false;
-            self.give_up(id, now);
-            return;
-        }
-        self.recycle_step(id, now);
-        for i in 0..self.graph.needs(id).len() {
-            let on = self.graph.needs(id)[i].on;
-            if self.cells[on.index()].recycle {
-                self.recycle_step(on, now);
-            }
-            self.start_if_possible(on, now);
         }
     }
 }
@@ -849,6 +877,7 @@ impl Engine {
             let cell = &mut self.cells[id.index()];
             cell.recycle = false;
             match cell.state {
+                Component::Declared if self.sabotage == Some(Sabotage::StartWhileStopping) => self.start(id, now),
                 Component::Declared | Component::Retrying => {
                     cell.timer = None;
                     self.over(id, ComponentEvent::Skip, now);
@@ -918,7 +947,12 @@ impl Engine {
         if view.waiting().next().is_none() {
             return;
         }
-        match coordinator.next(&view) {
+        let choice = coordinator.next(&view);
+        if let Some(text) = coordinator.failure() {
+            self.out.push(Command::CoordinatorFailed(text));
+            self.mark_unclean();
+        }
+        match choice {
             Choice::Stop(next) => {
                 for id in next {
                     if self.graph.ids().any(|known| known == id) && self.is_up(id) {
@@ -1050,9 +1084,21 @@ impl Engine {
         self.ask_coordinator(now);
     }
 
+    /// One of a restart waits for its next start now; those it held on to may have waited for its end.
     fn over_while_running(&mut self, id: Id, now: Moment) {
-        if self.cells[id.index()].recycle {
-            self.recycled(id, now);
+        if self.cells[id.index()].recycle && self.state(id) == Component::Abandoned {
+            // What cannot be ended is never started again: two of it would run.
+            self.cells[id.index()].recycle = false;
+            self.give_up(id, now);
+        } else if self.cells[id.index()].recycle {
+            self.recycle_step(id, now);
+        }
+        for i in 0..self.graph.needs(id).len() {
+            let on = self.graph.needs(id)[i].on;
+            if self.cells[on.index()].recycle {
+                self.recycle_step(on, now);
+            }
+            self.start_if_possible(on, now);
         }
     }
 }
@@ -1066,6 +1112,7 @@ impl Engine {
 
     fn abandon(&mut self, id: Id, now: Moment) {
         self.out.push(Command::Abandon(id));
+        self.leaked = true;
         let was_starting = self.state(id) == Component::Starting;
         self.mark_unclean();
         self.over(id, ComponentEvent::Leak, now);
@@ -1096,13 +1143,15 @@ impl Engine {
         }
         self.stop_mut().phase = Phase::Forced;
         self.out.push(Command::ForcedStage);
+        // Half of the reserve stays for the last flush, however small the budget is.
+        let grace = FORCED_GRACE.min(self.plan.budget.reserve / 2);
         for id in self.graph.ids() {
             if self.is_up(id) {
                 self.tell_to_stop(id, now);
             }
             if self.cells[id.index()].is_alive() {
                 self.mark_unclean();
-                self.cut(id, true, FORCED_GRACE, now);
+                self.cut(id, true, grace, now);
             }
         }
     }
@@ -1119,9 +1168,10 @@ impl Engine {
             (Some(Cause::Signal { number, .. }), _) => Outcome::Forced(*number),
             (_, Cause::StartFailed { .. }) => Outcome::StartFailed,
             (_, Cause::ComponentFailed { .. }) => Outcome::ComponentFailed,
-            _ if stop.unclean || stop.forced_by.is_some() => Outcome::NotClean,
+            _ if stop.unclean || self.leaked || stop.forced_by.is_some() => Outcome::NotClean,
             _ => Outcome::Clean,
         };
+        let outcome = if self.sabotage == Some(Sabotage::CallItClean) { Outcome::Clean } else { outcome };
         self.finished = true;
         let event = match outcome {
             Outcome::Clean | Outcome::NotClean | Outcome::Forced(_) => ServiceEvent::Ended,
@@ -1158,6 +1208,8 @@ impl Engine {
     fn component_event(&mut self, id: Id, event: ComponentEvent) -> bool {
         let from = self.state(id);
         let Step::To(to) = from.on(event) else { return false };
+        let leaps = self.sabotage == Some(Sabotage::LeapState) && to == Component::Ready;
+        let to = if leaps { Component::Ended } else { to };
         self.cells[id.index()].state = to;
         match (from.is_over(), to.is_over()) {
             (false, true) => self.not_over -= 1,

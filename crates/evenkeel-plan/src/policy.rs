@@ -44,6 +44,12 @@ impl Policy {
 pub trait Coordinator: Send {
     /// Whom to tell now.
     fn next(&mut self, view: &StopView<'_>) -> Choice;
+
+    /// Why its last answer was not given on purpose, such as a panic; asked after each answer. A stop whose coordinator
+    /// failed is not clean.
+    fn failure(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// What a [`Coordinator`] answers.

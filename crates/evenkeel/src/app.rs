@@ -4,6 +4,8 @@
 //! [`App::start`](crate::App::start) check the whole first and refuse what cannot work, with a message that says what,
 //! where and what to do.
 
+#![allow(clippy::needless_pass_by_value, reason = "needs are references, or tuples of them")]
+
 use std::{
     future::Future,
     marker::PhantomData,
@@ -20,7 +22,7 @@ use evenkeel_plan::{
     graph::Graph,
     limit::Limit,
     policy::{Choice, Coordinator, Policy, StopView},
-    spec::{Activity, DEFAULT_BUDGET, Id, Spec},
+    spec::{Activity, DEFAULT_BUDGET, Id, Role, Spec},
 };
 
 use crate::{
@@ -31,7 +33,7 @@ use crate::{
     lease::{Holder, lock, short},
     needs::{Edges, Needs},
     part::{Behaviour, CloseRef, Current, Part, Recipe},
-    polls::Mark,
+    polls::{self, Mark},
     stop::Stop,
 };
 
@@ -108,23 +110,27 @@ pub enum StopPolicy {
 impl StopPolicy {
     /// User code decides whom to tell next. It is asked when the intakes have been told, and again each time a component
     /// confirms by having drained or ended; limits, deadline and the order of releases hold all the same. It must answer
-    /// at once. If it panics, the rest stops in reverse order.
+    /// at once. If it panics, the rest stops in reverse order, and the stop is not clean.
     pub fn coordinator(decide: impl FnMut(&StopView<'_>) -> Choice + Send + 'static) -> Self {
-        Self::Coordinator(Box::new(Guarded { decide }))
+        Self::Coordinator(Box::new(Guarded { decide, panicked: None }))
     }
 }
 
 struct Guarded<F> {
     decide: F,
+    panicked: Option<String>,
 }
 
 impl<F: FnMut(&StopView<'_>) -> Choice + Send> Coordinator for Guarded<F> {
     fn next(&mut self, view: &StopView<'_>) -> Choice {
-        // Mark 0: it belongs to no component.
-        crate::polls::guarded(0, || (self.decide)(view)).unwrap_or_else(|panic| {
-            tracing::error!(target: "evenkeel", "the stop coordinator {panic}; the rest stops in reverse order");
+        polls::guarded(polls::COORDINATOR, || (self.decide)(view)).unwrap_or_else(|panic| {
+            self.panicked = Some(panic);
             Choice::Rest
         })
+    }
+
+    fn failure(&mut self) -> Option<String> {
+        self.panicked.take()
     }
 }
 
@@ -231,6 +237,31 @@ impl App {
         self.declare("worker", name, &needs, behaviour, |_| {})
     }
 
+    /// Declares what makes the service known to others: a service registry, a load balancer (R2.3b).
+    ///
+    /// `register` is called when every essential component is ready, and only when it has returned does the service take
+    /// traffic; `deregister` is called first of all when it stops. Nobody can need it.
+    #[track_caller]
+    pub fn registrar<N, T, O, OF, C, CF>(&self, name: impl Into<String>, needs: N, register: O, deregister: C)
+    where
+        N: Needs,
+        T: Send + Sync + 'static,
+        O: FnOnce(N::Given) -> OF + Clone + Send + 'static,
+        OF: Future<Output = Result<T>> + Send + 'static,
+        C: FnOnce(T) -> CF + Clone + Send + 'static,
+        CF: Future<Output = Result> + Send + 'static,
+    {
+        let behaviour = Resource::<N::Form, T, O, C> {
+            open: Recipe::many(register),
+            close: Recipe::many(deregister),
+            _types: PhantomData,
+        };
+        let _: Handle<T> = self.declare("registrar", name, &needs, behaviour, |spec| {
+            spec.activity = Activity::Passive;
+            spec.role = Role::Registrar;
+        });
+    }
+
     /// Declares a task that says itself when it is ready, and what it lends: it spends its [`Ready`].
     #[track_caller]
     pub fn late_worker<N, T, W, F>(&self, name: impl Into<String>, needs: N, work: W) -> Handle<T>
@@ -308,6 +339,7 @@ impl App {
         Handle { declared: self.declared.clone(), id, _lends: PhantomData }
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn problem(&self, text: impl Into<String>, hint: impl Into<String>) {
         lock(&self.declared).problems.push(Problem { text: text.into(), hint: hint.into() });
     }
@@ -341,7 +373,7 @@ impl App {
 /// Declares components that can be started once. See [`App::once`].
 #[derive(Clone, Copy)]
 pub struct Declare<'a> {
-    app: &'a App,
+    pub(crate) app: &'a App,
 }
 
 impl Declare<'_> {

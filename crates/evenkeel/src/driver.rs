@@ -5,7 +5,10 @@
 //! the simulation it shares the runtime, and with it a simulated clock.
 
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,8 +36,8 @@ use crate::{
     lease::lock,
     life::{Life, Report, What},
     part::{Incarnation, Orders, Part, Watchpoint},
-    polls,
-    record::Recorder,
+    polls::{self, Busy},
+    record::{COORDINATOR, Recorder},
     sampler::Sampler,
     scope::Scope,
     status::Status,
@@ -58,6 +61,8 @@ pub(crate) enum Message {
 pub(crate) struct Shared {
     pub(crate) service: watch::Sender<Service>,
     pub(crate) readiness: watch::Sender<bool>,
+    /// Whether the service ever ran; who looks at its state may have been too slow to see it.
+    pub(crate) ran: AtomicBool,
     pub(crate) recorder: Mutex<Recorder>,
 }
 
@@ -65,6 +70,9 @@ pub(crate) struct Shared {
 pub(crate) trait Hooks: Send {
     /// The stop has begun and has to end within `budget`.
     fn stop_began(&mut self, _budget: Duration) {}
+
+    /// The service runs for the first time: it takes traffic now.
+    fn running(&mut self) {}
 }
 
 /// For a run that nobody guards.
@@ -72,7 +80,7 @@ pub(crate) struct NoHooks;
 impl Hooks for NoHooks {}
 
 /// Looks on: sees every step and may put an input of its own after it. For the simulation.
-pub(crate) type Observer = Box<dyn FnMut(Moment, &[Command]) -> Option<Input> + Send>;
+pub type Observer = Box<dyn FnMut(Moment, &[Command]) -> Option<Input> + Send>;
 
 /// See the module documentation.
 pub(crate) struct Driver {
@@ -92,6 +100,8 @@ pub(crate) struct Driver {
     hooks: Box<dyn Hooks>,
     observer: Option<Observer>,
     outcome: Option<Outcome>,
+    /// What held the runtime's threads when each component was cut off.
+    busy: Vec<Vec<Busy>>,
 }
 
 /// What a run is driven with.
@@ -139,12 +149,14 @@ impl Driver {
         let shared = Shared {
             service: watch::Sender::new(engine.service()),
             readiness: watch::Sender::new(false),
+            ran: AtomicBool::new(false),
             recorder: Mutex::new(recorder),
         };
         Self {
             lives: parts.iter().map(|_| None).collect(),
             notes: parts.iter().map(|_| None).collect(),
             began: vec![Moment::ZERO; parts.len()],
+            busy: parts.iter().map(|_| Vec::new()).collect(),
             parts,
             engine,
             runtime: harness.runtime,
@@ -299,7 +311,8 @@ impl Driver {
         match result {
             Err(failure) => self.failed(id, failure),
             Ok(()) if self.parts[id.index()].spec.activity == Activity::Finite => {}
-            Ok(()) if self.engine.causes().is_some() => {}
+            // It ended while the order to stop was on its way, or in a stop that had not come to it yet.
+            Ok(()) if self.engine.causes().is_some() || self.engine.state(id) != Component::Ready => {}
             Ok(()) => self.failed(id, early_end()),
         }
     }
@@ -307,7 +320,10 @@ impl Driver {
     fn note_leases(&self, id: Id, leases: Vec<String>) {
         if !leases.is_empty() {
             Event::LeasesLeaked { component: self.name(id), holders: &leases.join("; ") }.log();
-            lock(&self.shared.recorder).leases(id, leases);
+            let slot = self.parts[id.index()].slot();
+            let holders = slot.map(|slot| slot.outstanding()).unwrap_or_default();
+            let holders = holders.iter().map(|holder| holder.holder.to_string()).collect();
+            lock(&self.shared.recorder).leases(id, leases, holders);
         }
     }
 
@@ -335,7 +351,11 @@ impl Driver {
             match command {
                 Command::Service { from, to } => {
                     Event::Service { from: *from, to: *to }.log();
+                    self.shared.ran.fetch_or(*to == Service::Running, Ordering::Release);
                     self.shared.service.send_replace(*to);
+                    if (*from, *to) == (Service::Ready, Service::Running) {
+                        self.hooks.running();
+                    }
                 }
                 Command::Component { id, to } => self.component_moved(*id, *to, now),
                 Command::Readiness(ready) => drop(self.shared.readiness.send_replace(*ready)),
@@ -360,6 +380,11 @@ impl Driver {
                         "the stop coordinator named nobody while nobody was stopping; the rest stops in reverse order";
                     Event::Warning { text, hint: None }.log();
                     lock(&self.shared.recorder).warn(text);
+                }
+                Command::CoordinatorFailed(how) => {
+                    let text = format!("the stop coordinator {how}");
+                    Event::Warning { text: &text, hint: None }.log();
+                    lock(&self.shared.recorder).blame(COORDINATOR, text);
                 }
                 Command::Finish(outcome) => self.finish(*outcome),
             }
@@ -426,17 +451,31 @@ impl Driver {
         });
     }
 
-    fn cut(&self, id: Id, all: bool) {
+    fn cut(&mut self, id: Id, all: bool) {
+        self.busy[id.index()] = polls::under_way();
         let doing = self.doing(id);
         let allowed = self.engine.allowed(id);
-        Event::LimitPassed { component: self.name(id), allowed, doing: &doing }.log();
+        if !all {
+            // The forced stage has been announced as a whole.
+            Event::LimitPassed { component: self.name(id), allowed, doing: &doing }.log();
+        }
         lock(&self.shared.recorder).doing(id, doing);
-        self.incarnation(id, |it| it.orders.tell(if all { Orders::CUT_ALL } else { Orders::CUT }));
+        let order = match self.engine.state(id) {
+            _ if all => Orders::CUT_ALL,
+            Component::Starting => Orders::CUT_OPEN,
+            Component::Releasing => Orders::CUT_CLOSE,
+            _ => Orders::CUT_DRAIN,
+        };
+        self.incarnation(id, |it| it.orders.tell(order));
     }
 
     /// The component is left behind: what it holds is known not to come back.
     fn abandon(&mut self, id: Id) {
-        let doing = self.doing(id);
+        let held_up = self.held_up(id);
+        if held_up.is_some() {
+            lock(&self.shared.recorder).held_up(id);
+        }
+        let doing = held_up.unwrap_or_else(|| self.doing(id));
         Event::Abandoned { component: self.name(id), doing: &doing }.log();
         let part = self.parts[id.index()].clone();
         part.holder.gone.store(true, Ordering::Release);
@@ -455,15 +494,17 @@ impl Driver {
 
     fn note_leaked_tasks(&self, id: Id, incarnation: &Incarnation, doing: String) {
         let (tasks, sites) = incarnation.scope.left();
+        let mut failure = "left behind: it did not answer the cut".to_owned();
         if tasks > 0 {
             let text = format!("{tasks} spawned at {}", sites.join(", "));
             Event::TasksLeaked { component: self.name(id), tasks: &text }.log();
+            failure = format!("{failure}; tasks that did not end: {text}");
         }
         self.note_counts(id);
         let unanswered = incarnation.watch.unanswered.load(Ordering::Relaxed);
         let mut recorder = lock(&self.shared.recorder);
         recorder.leaked_tasks(id, tasks as u64, unanswered);
-        recorder.failed(id, Failure::text(format!("left behind while {doing}")));
+        recorder.failed(id, Failure::text(failure));
         recorder.doing(id, doing);
     }
 
@@ -486,6 +527,7 @@ impl Driver {
     }
 
     fn forced_stage(&self) {
+        lock(&self.shared.recorder).forced();
         let cause = match self.engine.causes() {
             Some((_, [.., last])) => lock(&self.shared.recorder).word(last),
             _ => "the budget is used up".to_owned(),
@@ -495,8 +537,20 @@ impl Driver {
 
     fn finish(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
+        self.warn_of_skipped();
         if let Some((first, later)) = self.engine.causes() {
             lock(&self.shared.recorder).causes(first, later);
+        }
+    }
+
+    /// What never became ready is passed over by the stop, but not in silence (R3.2d).
+    fn warn_of_skipped(&self) {
+        let skipped = self.parts.iter().filter(|part| self.engine.state(part.id) == Component::Skipped);
+        let names: Vec<String> = skipped.map(|part| format!("`{}`", part.name())).collect();
+        if !names.is_empty() {
+            let text = format!("not up when the stop began, nothing to release: {}", names.join(", "));
+            Event::Warning { text: &text, hint: None }.log();
+            lock(&self.shared.recorder).warn(text);
         }
     }
 
@@ -504,6 +558,20 @@ impl Driver {
         if let Some(incarnation) = self.parts[id.index()].incarnation() {
             tell(&incarnation);
         }
+    }
+
+    /// Who kept this component from answering, if it could not: every thread of the runtime has been held by others, in
+    /// one and the same poll each, since it was cut off.
+    fn held_up(&self, id: Id) -> Option<String> {
+        let mark = self.parts[id.index()].mark;
+        let (before, now) = (&self.busy[id.index()], polls::under_way());
+        let held: Vec<&Busy> = now.iter().filter(|busy| busy.of_runtime && before.contains(busy)).collect();
+        if held.iter().any(|busy| busy.mark == mark) || held.len() < self.runtime.metrics().num_workers() {
+            return None;
+        }
+        let holders = self.parts.iter().filter(|part| held.iter().any(|busy| busy.mark == part.mark));
+        let names: Vec<String> = holders.map(|part| format!("`{}`", part.name())).collect();
+        (!names.is_empty()).then(|| format!("held up by {}: no runtime thread is free", names.join(", ")))
     }
 
     /// What a component is doing, as far as it can be seen from outside.

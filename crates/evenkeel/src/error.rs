@@ -4,7 +4,13 @@
 //! needs in order to act is attached where it is known: [`Explain::context`] says what failed here, [`Explain::hint`]
 //! what to do about it. Logs and receipts print the whole chain once, and the hint on a line of its own.
 
-use std::{error::Error as StdError, fmt, io};
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::polls::panic_text;
 
 /// Any error. `?` turns every `std::error::Error`, and text, into it.
 pub type Error = Box<dyn StdError + Send + Sync + 'static>;
@@ -84,6 +90,13 @@ impl Failure {
         self
     }
 
+    /// What an error says. Its drop is user code as well, and may panic.
+    pub(crate) fn of(error: Error) -> Self {
+        let failure = Self::from(&error);
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(error)));
+        failure
+    }
+
     /// The chain on one line.
     pub(crate) fn line(&self) -> String {
         self.chain.join(": ")
@@ -97,7 +110,7 @@ impl From<&Error> for Failure {
         // An error chain is finite unless somebody built a cycle; a page of it is enough.
         for _ in 0..32 {
             let Some(error) = next else { break };
-            let text = error.to_string();
+            let text = shown(error);
             if failure.chain.last() != Some(&text) {
                 failure.chain.push(text);
             }
@@ -108,6 +121,12 @@ impl From<&Error> for Failure {
         }
         failure
     }
+}
+
+/// The error's text. It is user code too: one that panics must not take down whoever asks for it.
+fn shown(error: &(dyn StdError + 'static)) -> String {
+    catch_unwind(AssertUnwindSafe(|| error.to_string()))
+        .unwrap_or_else(|payload| format!("an error that cannot be shown: it {}", panic_text(payload.as_ref())))
 }
 
 fn hint_of(error: &(dyn StdError + 'static)) -> Option<String> {

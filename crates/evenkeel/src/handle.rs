@@ -110,16 +110,38 @@ impl<T: Send + Sync + 'static, M> Handle<T, M> {
     }
 }
 
-impl<T> Handle<T, Many> {
+/// What a component that can be started any number of times is, and one from [`App::once`](crate::App::once) is not.
+#[diagnostic::on_unimplemented(
+    message = "a component declared with `app.once()` cannot be started again",
+    label = "it can be started only once",
+    note = "declare it on the app itself: its closures are then cloned for each start"
+)]
+pub trait StartsAgain: sealed::Sealed {}
+
+impl StartsAgain for Many {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Many {}
+}
+
+impl<T, M> Handle<T, M> {
     /// Starts it again when it fails, together with all that hold its value. Without this, its failure ends the service.
-    pub fn restart(self, policy: Restart) -> Self {
+    pub fn restart(self, policy: Restart) -> Self
+    where
+        M: StartsAgain,
+    {
         self.change(|spec| spec.restart = Some(policy))
     }
 
     /// The service can do without it: it starts in the background, is tried again for ever, and does not hold readiness.
     /// Who needs it is given a [`Watch`](crate::Watch).
-    pub fn optional(self) -> OptionalHandle<T> {
-        OptionalHandle { inner: self.change(|spec| spec.weight = Weight::Optional) }
+    pub fn optional(self) -> OptionalHandle<T>
+    where
+        M: StartsAgain,
+    {
+        let Self { declared, id, .. } = self.change(|spec| spec.weight = Weight::Optional);
+        OptionalHandle { inner: Handle { declared, id, _lends: PhantomData } }
     }
 }
 
@@ -166,7 +188,7 @@ impl<T> OptionalHandle<T> {
 pub struct Soft<'a, T> {
     pub(crate) app: usize,
     pub(crate) id: Id,
-    _lends: PhantomData<(&'a (), fn() -> T)>,
+    _lends: PhantomData<&'a fn() -> T>,
 }
 
 /// See [`Handle::start_only`].

@@ -7,6 +7,7 @@
 use std::{
     any::Any,
     fmt,
+    future::Future,
     ops::Deref,
     panic::Location,
     sync::{
@@ -81,14 +82,17 @@ impl<T: Send + Sync + 'static> Watch<T> {
     /// Waits until the owner is ready and lends its value.
     ///
     /// Cancel-safe: dropping the future leaves nothing behind.
-    pub async fn ready(&self) -> Lease<T> {
+    #[track_caller]
+    pub fn ready(&self) -> impl Future<Output = Lease<T>> + Send {
         let site = Location::caller();
-        loop {
-            let changed = self.owner.changed.notified();
-            if let Some(lease) = self.owner.slot().and_then(|slot| slot.lease(&self.holder, site)) {
-                return lease;
+        async move {
+            loop {
+                let changed = self.owner.changed.notified();
+                if let Some(lease) = self.owner.slot().and_then(|slot| slot.lease(&self.holder, site)) {
+                    return lease;
+                }
+                changed.await;
             }
-            changed.await;
         }
     }
 }
@@ -161,10 +165,7 @@ impl Slot {
         holder: &Arc<Holder>,
         site: &'static Location<'static>,
     ) -> Option<Lease<T>> {
-        if !lock(&self.state).open {
-            return None;
-        }
-        self.lease_to_owner(holder, site)
+        self.lease_if(|state| state.open, holder, site)
     }
 
     /// A lease for the owner itself, even when the slot is closed to others.
@@ -173,7 +174,20 @@ impl Slot {
         holder: &Arc<Holder>,
         site: &'static Location<'static>,
     ) -> Option<Lease<T>> {
+        self.lease_if(|_| true, holder, site)
+    }
+
+    fn lease_if<T: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        allowed: impl FnOnce(&SlotState) -> bool,
+        holder: &Arc<Holder>,
+        site: &'static Location<'static>,
+    ) -> Option<Lease<T>> {
+        // Asked, taken and counted under one lock: whoever closes the slot sees either no lease or one that is counted.
         let mut state = lock(&self.state);
+        if !allowed(&state) {
+            return None;
+        }
         let value = state.value.clone()?.downcast::<T>().ok()?;
         let known = state.holdings.iter().find(|known| Arc::ptr_eq(&known.holder, holder)).cloned();
         let holding = known.unwrap_or_else(|| {
@@ -181,7 +195,6 @@ impl Slot {
             state.holdings.push(holding.clone());
             holding
         });
-        drop(state);
         Some(Lease { value, hold: Hold::new(self.clone(), holding, site) })
     }
 

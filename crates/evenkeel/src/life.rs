@@ -9,13 +9,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 use evenkeel_plan::{
     engine::End,
     limit::{Limit, seconds},
-    spec::Id,
+    spec::{Activity, Id},
 };
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     driver::Message,
-    error::{Error, Failure, Result},
+    error::{Failure, Result},
     lease::Slot,
     part::{BoxFuture, Close, Incarnation, OpenContext, Opened, Orders, Part, Stage},
     polls::{Watched, guarded},
@@ -84,7 +84,7 @@ impl Life {
         let orders = &self.incarnation.orders;
         tokio::select! {
             biased;
-            () = orders.wait(Orders::STOP | Orders::CUT | Orders::CUT_ALL) => {}
+            () = orders.wait(Orders::STOP | Orders::CUT_OPEN | Orders::CUT_ALL) => {}
             opened = &mut opening => {
                 return flat(opened).map_err(What::StartFailed);
             }
@@ -112,7 +112,7 @@ impl Life {
         self.watch(Stage::Running);
         let Stopped::Done(mut ran) = self.run_until_stop_or_end(run).await else { return Stopped::CutAll };
         self.watch(Stage::Joining);
-        match self.cuttable(self.incarnation.scope.joined()).await {
+        match self.cuttable(Orders::CUT_DRAIN, self.incarnation.scope.joined()).await {
             Stopped::Done(()) => {}
             Stopped::CutAll => return Stopped::CutAll,
             Stopped::Cut => {
@@ -136,22 +136,29 @@ impl Life {
         let mut result: Result<(), Failure> = Ok(());
         let mut reported = false;
         let mut task_failed = false;
+        let job = self.part.spec.activity == Activity::Finite;
         loop {
             if run.is_none() && orders.told(Orders::STOP) {
                 return Stopped::Done(result);
             }
-            let stop = if run.is_none() { Orders::STOP } else { 0 };
+            let run_is_over = run.is_none();
+            let stop = if run_is_over { Orders::STOP } else { 0 };
             let news = tokio::select! {
                 biased;
-                () = orders.wait(Orders::CUT | Orders::CUT_ALL | stop) => None,
+                () = orders.wait(Orders::CUT_DRAIN | Orders::CUT_ALL | stop) => None,
                 ran = maybe(run.as_mut()) => {
                     run = None;
-                    Some(flat(ran))
+                    let ran = flat(ran);
+                    if job && ran.is_ok() {
+                        continue; // a job is done when its tasks are
+                    }
+                    Some(ran)
                 }
                 failure = scope.failed(), if !task_failed => {
                     task_failed = true;
                     Some(Err(failure))
                 }
+                () = scope.joined(), if job && run_is_over && !reported => Some(Ok(())),
             };
             if let Some(news) = news {
                 result = result.and(news);
@@ -159,14 +166,15 @@ impl Life {
                     reported = true;
                     self.tell(What::RunEnded(result.clone()));
                 }
-            } else if orders.told(Orders::CUT | Orders::CUT_ALL) {
-                let dropped = run.take().map_or(Ok(()), |mut run| run.cut().map_err(Failure::text));
-                result = result.and(dropped).and(Err(Failure::text("cut off at its limit")));
+            } else if orders.told(Orders::CUT_DRAIN | Orders::CUT_ALL) {
+                // Before the run: work that it drops has been cut off, and has not ended by itself.
                 scope.abort();
+                let dropped = run.take().map_or(Ok(()), |mut run| run.cut().map_err(Failure::text));
+                result = result.and(dropped).and_then(|()| Err(Failure::text("cut off at its limit")));
                 if orders.told(Orders::CUT_ALL) {
                     return Stopped::CutAll;
                 }
-                orders.spend_cut();
+                orders.spend(Orders::CUT_DRAIN);
             }
         }
     }
@@ -190,7 +198,11 @@ impl Life {
         };
         let dropped = guarded(self.part.mark, || drop(slot.take())).map_err(Failure::text);
         let failure = ran.and(closed).and(dropped).err();
-        let end = if failure.is_some() || !leases.is_empty() { End::Failed } else { End::Clean };
+        let end = match (&failure, leases.is_empty()) {
+            (_, false) => End::Leaked,
+            (Some(_), true) => End::Failed,
+            (None, true) => End::Clean,
+        };
         What::Closed { end, failure, leases }
     }
 
@@ -205,24 +217,28 @@ impl Life {
         tokio::select! {
             biased;
             () = slot.all_back() => true,
-            () = self.incarnation.orders.wait(Orders::CUT | Orders::CUT_ALL) => false,
+            () = self.incarnation.orders.wait(Orders::CUT_CLOSE | Orders::CUT_ALL) => {
+                self.incarnation.orders.spend(Orders::CUT_CLOSE);
+                false
+            }
             () = sleep(patience) => false,
         }
     }
 
     async fn close(&self, slot: &Arc<Slot>, close: Option<Close>, back: bool) -> Stopped<Result<(), Failure>> {
         let retries = matches!(self.part.spec.stop_within, Limit::Exponential { .. });
-        if self.part.close_ref.is_some() && (retries || !back) {
+        if self.part.close_ref.is_some() && (retries || !back || close.is_none()) {
             return self.close_by_reference(slot).await;
         }
-        // The close by value needs every lease back; without that the value is left to its holders, named.
-        let value = if back { slot.take() } else { None };
-        let (Some(close), Some(value)) = (close, value) else { return Stopped::Done(Ok(())) };
+        // The close by value needs every lease back; without that the value is left to its holders, named. A value that
+        // nobody closes stays in its slot, to be dropped where a panic of its drop is caught.
+        let Some(close) = close.filter(|_| back) else { return Stopped::Done(Ok(())) };
+        let Some(value) = slot.take() else { return Stopped::Done(Ok(())) };
         let mut closing = match guarded(self.part.mark, || close(value)) {
             Ok(closing) => Watched::new(self.part.mark, closing),
             Err(panic) => return Stopped::Done(Err(Failure::text(panic))),
         };
-        let closed = self.cuttable(&mut closing).await;
+        let closed = self.cuttable(Orders::CUT_CLOSE, &mut closing).await;
         match (closed, closing.cut()) {
             (Stopped::Done(closed), _) => Stopped::Done(flat(closed)),
             (Stopped::Cut | Stopped::CutAll, Err(panic)) => Stopped::Done(Err(Failure::text(panic))),
@@ -241,7 +257,7 @@ impl Life {
                 Ok(closing) => Watched::new(self.part.mark, closing),
                 Err(panic) => return Stopped::Done(Err(Failure::text(panic))),
             };
-            last = match self.cuttable(tokio::time::timeout(attempt, &mut closing)).await {
+            last = match self.cuttable(Orders::CUT_CLOSE, tokio::time::timeout(attempt, &mut closing)).await {
                 Stopped::Done(Ok(closed)) => flat(closed),
                 Stopped::Done(Err(_)) => Err(Failure::text(format!("its close took longer than {}", seconds(attempt)))),
                 Stopped::Cut => return Stopped::Cut,
@@ -259,7 +275,8 @@ impl Life {
         self.incarnation.scope.abort();
         self.watch(Stage::Joining);
         self.incarnation.scope.joined().await;
-        self.cut_off(slot, names(slot), "cut off")
+        // Who still holds leases now is being cut off as well: that is no leak.
+        self.cut_off(slot, Vec::new(), "cut off")
     }
 
     fn cut_off(&self, slot: &Slot, leases: Vec<String>, what: &str) -> What {
@@ -268,15 +285,15 @@ impl Life {
         What::Closed { end: End::Cut, failure: Some(failure), leases }
     }
 
-    async fn cuttable<F: Future>(&self, work: F) -> Stopped<F::Output> {
+    async fn cuttable<F: Future>(&self, cut: u8, work: F) -> Stopped<F::Output> {
         let orders = &self.incarnation.orders;
         tokio::select! {
             biased;
-            () = orders.wait(Orders::CUT | Orders::CUT_ALL) => {
+            () = orders.wait(cut | Orders::CUT_ALL) => {
                 if orders.told(Orders::CUT_ALL) {
                     return Stopped::CutAll;
                 }
-                orders.spend_cut();
+                orders.spend(cut);
                 Stopped::Cut
             }
             done = work => Stopped::Done(done),
@@ -303,7 +320,7 @@ impl Life {
 fn flat<T>(result: Result<Result<T>, String>) -> Result<T, Failure> {
     match result {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Failure::from(&error as &Error)),
+        Ok(Err(error)) => Err(Failure::of(error)),
         Err(panic) => Err(Failure::text(panic)),
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 /// | `handle.start_only()` | `()` | start-only: only starts after |
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be needed",
-    label = "not a handle",
+    label = "not a reference to a handle",
     note = "need `()`, `&handle`, or a tuple of these: `(&db, &jobs)`"
 )]
 pub trait Needs: sealed::Sealed {

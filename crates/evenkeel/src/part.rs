@@ -38,7 +38,7 @@ pub(crate) struct Part {
     pub(crate) site: &'static Location<'static>,
     pub(crate) mark: Mark,
     pub(crate) holder: Arc<Holder>,
-    pub(crate) needs: Vec<Arc<Part>>,
+    pub(crate) needs: Vec<Arc<Self>>,
     pub(crate) behaviour: Arc<dyn Behaviour>,
     pub(crate) close_ref: Option<Arc<dyn CloseRef>>,
     pub(crate) current: Mutex<Current>,
@@ -204,10 +204,14 @@ impl Orders {
     pub(crate) const STOP: u8 = 1;
     /// Nobody may hold the value any more.
     pub(crate) const RELEASE: u8 = 2;
-    /// Drop what is being done now, and go on with what comes after.
-    pub(crate) const CUT: u8 = 4;
+    /// Drop the opening. Each stage has a cut of its own: one that comes as its stage ends must not hit the next.
+    pub(crate) const CUT_OPEN: u8 = 4;
+    /// Drop the run and its tasks, and go on with the release.
+    pub(crate) const CUT_DRAIN: u8 = 8;
+    /// Wait no longer for leases; once more: drop the close.
+    pub(crate) const CUT_CLOSE: u8 = 16;
     /// Drop everything.
-    pub(crate) const CUT_ALL: u8 = 8;
+    pub(crate) const CUT_ALL: u8 = 32;
 
     pub(crate) fn tell(&self, order: u8) {
         self.told.fetch_or(order, Ordering::AcqRel);
@@ -236,8 +240,8 @@ impl Orders {
         }
     }
 
-    /// A cut is spent by the stage that it ends.
-    pub(crate) fn spend_cut(&self) {
-        self.told.fetch_and(!Self::CUT, Ordering::AcqRel);
+    /// A cut is spent by what it ends; what comes after can be cut again.
+    pub(crate) fn spend(&self, cut: u8) {
+        self.told.fetch_and(!cut, Ordering::AcqRel);
     }
 }

@@ -26,6 +26,8 @@ use crate::lease::lock;
 
 /// Identifies a component over all apps of the process.
 pub(crate) type Mark = u64;
+/// The mark of a stop coordinator: user code that belongs to no component.
+pub(crate) const COORDINATOR: Mark = Mark::MAX;
 
 /// What one thread polls; written by it alone.
 struct ThreadSlot {
@@ -33,6 +35,7 @@ struct ThreadSlot {
     turn: AtomicU64,
     thread: String,
     os_id: u64,
+    of_runtime: bool,
 }
 
 static THREADS: Mutex<Vec<Weak<ThreadSlot>>> = Mutex::new(Vec::new());
@@ -48,6 +51,7 @@ fn register() -> Arc<ThreadSlot> {
         turn: AtomicU64::new(0),
         thread: current.name().unwrap_or("unnamed").to_owned(),
         os_id: threads::current_thread_id(),
+        of_runtime: tokio::task::try_id().is_some(),
     });
     let mut all = lock(&THREADS);
     all.retain(|known| known.strong_count() > 0);
@@ -57,14 +61,18 @@ fn register() -> Arc<ThreadSlot> {
 
 /// Notes the component for as long as `work` runs. Nested calls give the outer one back.
 fn marked<R>(mark: Mark, work: impl FnOnce() -> R) -> R {
-    let Ok(slot) = SLOT.try_with(|slot| slot.get_or_init(register).clone()) else {
-        return work(); // the thread is ending
-    };
-    let outer = slot.mark.swap(mark, Ordering::Relaxed);
-    slot.turn.fetch_add(1, Ordering::Relaxed);
-    let result = work();
-    slot.mark.store(outer, Ordering::Relaxed);
-    result
+    let mut work = Some(work);
+    let mut run = || work.take().map(|work| work());
+    let noted = SLOT.try_with(|slot| {
+        let slot = slot.get_or_init(register);
+        let outer = slot.mark.swap(mark, Ordering::Relaxed);
+        slot.turn.fetch_add(1, Ordering::Relaxed);
+        let result = run();
+        slot.mark.store(outer, Ordering::Relaxed);
+        result
+    });
+    // A thread that is ending has no slot any more.
+    noted.unwrap_or_else(|_| run()).expect("the work is run once, here or there")
 }
 
 /// One poll that a thread is in the middle of.
@@ -74,6 +82,8 @@ pub(crate) struct Busy {
     pub(crate) turn: u64,
     pub(crate) thread: String,
     pub(crate) os_id: u64,
+    /// Whether it is a thread that runs tasks; a `blocking` component has one of its own.
+    pub(crate) of_runtime: bool,
 }
 
 /// All polls that are under way at this instant.
@@ -82,9 +92,16 @@ pub(crate) fn under_way() -> Vec<Busy> {
     let busy = |slot: &Arc<ThreadSlot>| {
         let mark = slot.mark.load(Ordering::Relaxed);
         let turn = slot.turn.load(Ordering::Relaxed);
-        (mark != 0).then(|| Busy { mark, turn, thread: slot.thread.clone(), os_id: slot.os_id })
+        let ThreadSlot { thread, os_id, of_runtime, .. } = slot.as_ref();
+        (mark != 0).then(|| Busy { mark, turn, thread: thread.clone(), os_id: *os_id, of_runtime: *of_runtime })
     };
     threads.iter().filter_map(busy).collect()
+}
+
+/// The component whose code this thread is running, if any.
+pub(crate) fn mine() -> Option<Mark> {
+    let mark = SLOT.try_with(|slot| slot.get().map_or(0, |slot| slot.mark.load(Ordering::Relaxed)));
+    mark.ok().filter(|mark| *mark != 0)
 }
 
 /// What a panic left behind, as text.

@@ -3,7 +3,7 @@
 //! It is behind a lock of its own because two may ask for the receipt: the driver at the end of a stop, and the guardian
 //! when the driver did not get there in time. Nobody holds that lock while waiting for anything.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use evenkeel_events::{Receipt, Row};
 use evenkeel_plan::{
@@ -16,14 +16,22 @@ use jiff::Timestamp;
 
 use crate::{error::Failure, part::Part};
 
+/// Who is named when the code that decides over the stop fails.
+pub(crate) const COORDINATOR: &str = "stop coordinator";
+
 /// See the module documentation.
 pub(crate) struct Recorder {
     receipt: Receipt,
     rows: Vec<Notes>,
     stop_began: Option<Moment>,
+    forced: bool,
     budget: Duration,
     cause: Option<Cause>,
     later: Vec<Cause>,
+    /// Who kept leases that never came back.
+    lease_holders: BTreeSet<String>,
+    /// Culprits that are no components.
+    outsiders: BTreeSet<String>,
 }
 
 /// What is known of one component beside its row.
@@ -32,12 +40,20 @@ struct Notes {
     row: Row,
     state: Option<Component>,
     failure: Option<Failure>,
+    /// What the incarnation before it failed of, until this one is up: shown, but nobody's fault any more.
+    earlier: Option<Failure>,
     stop: Option<Moment>,
     drained: Option<Moment>,
     release: Option<Moment>,
     end: Option<Moment>,
     allowed: Option<Duration>,
     used: Duration,
+    /// It was over when the stop began.
+    over_before: bool,
+    /// It had been told to stop when the forced stage began.
+    had_its_turn: bool,
+    /// It could not answer because others held every thread.
+    held_up: bool,
     hard_or_soft: Vec<Id>,
 }
 
@@ -54,14 +70,57 @@ impl Recorder {
             budget_ms: millis(budget),
             ..Receipt::default()
         };
-        Self { receipt, rows, stop_began: None, budget, cause: None, later: Vec::new() }
+        Self {
+            receipt,
+            rows,
+            stop_began: None,
+            forced: false,
+            budget,
+            cause: None,
+            later: Vec::new(),
+            lease_holders: BTreeSet::new(),
+            outsiders: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn stop_began(&mut self, now: Moment, cause: Cause, propagation: Duration) {
         self.stop_began = Some(now);
         self.cause = Some(cause);
         self.receipt.stop_began_at = Timestamp::now().to_string();
+        for notes in &mut self.rows {
+            notes.over_before = notes.state.is_some_and(Component::is_over);
+        }
         self.receipt.propagation_delay_ms = millis(propagation);
+    }
+
+    /// Called before the forced stage tells anybody anything.
+    pub(crate) fn forced(&mut self) {
+        self.forced = true;
+        for notes in &mut self.rows {
+            notes.had_its_turn = notes.stop.is_some();
+        }
+    }
+
+    /// A panic is about to abort the process: it is the failure of this component, or of nobody that is known.
+    pub(crate) fn aborted(&mut self, id: Option<Id>, now: Moment, what: &str, failure: impl FnOnce() -> Failure) {
+        if let Some(id) = id {
+            self.failed(id, failure());
+        } else {
+            self.warn(format!("{what}: {}", failure().line()));
+        }
+        if self.stop_began.is_none() {
+            let request = || Cause::Request { by: what.to_owned() };
+            self.stop_began(now, id.map_or_else(request, |component| Cause::ComponentFailed { component }), Duration::ZERO);
+        }
+    }
+
+    /// How a stop went that did not get to its end.
+    pub(crate) fn overdue(&self) -> Outcome {
+        match self.cause {
+            Some(Cause::StartFailed { .. }) => Outcome::StartFailed,
+            Some(Cause::ComponentFailed { .. }) => Outcome::ComponentFailed,
+            _ => Outcome::NotClean,
+        }
     }
 
     pub(crate) fn causes(&mut self, first: &Cause, later: &[Cause]) {
@@ -77,9 +136,9 @@ impl Recorder {
             Component::Starting => {
                 let (row, hard_or_soft) = (notes.row.clone(), std::mem::take(&mut notes.hard_or_soft));
                 let restarts = if notes.end.is_some() { row.restarts + 1 } else { row.restarts };
-                let failure = notes.failure.take();
+                let earlier = notes.failure.take().or_else(|| notes.earlier.take());
                 *notes =
-                    Notes { row: Row { restarts, ..row }, state: Some(to), failure, hard_or_soft, ..Notes::default() };
+                    Notes { row: Row { restarts, ..row }, state: Some(to), earlier, hard_or_soft, ..Notes::default() };
             }
             Component::Drained => notes.drained = Some(now),
             to if to.is_over() => notes.end = Some(now),
@@ -90,6 +149,7 @@ impl Recorder {
     /// It is up again: what it failed of before is history.
     pub(crate) fn recovered(&mut self, id: Id) {
         self.rows[id.index()].failure = None;
+        self.rows[id.index()].earlier = None;
     }
 
     pub(crate) fn told_to_stop(&mut self, id: Id, now: Moment, allowed: Duration) {
@@ -113,8 +173,15 @@ impl Recorder {
         self.rows[id.index()].row.doing = Some(doing);
     }
 
-    pub(crate) fn leases(&mut self, id: Id, leases: Vec<String>) {
+    /// Leases on this component's value that never came back, and who holds them: theirs is the fault.
+    pub(crate) fn leases(&mut self, id: Id, leases: Vec<String>, holders: Vec<String>) {
         self.rows[id.index()].row.leaked_leases = leases;
+        self.lease_holders.extend(holders);
+    }
+
+    /// It was left behind only because others held every thread: theirs is the fault.
+    pub(crate) fn held_up(&mut self, id: Id) {
+        self.rows[id.index()].held_up = true;
     }
 
     pub(crate) fn counts(&mut self, id: Id, drained: u64, aborted: u64) {
@@ -127,6 +194,12 @@ impl Recorder {
         let row = &mut self.rows[id.index()].row;
         row.leaked_tasks = tasks;
         row.ignored_interrupts = ignored_interrupts;
+    }
+
+    /// Names somebody who is no component.
+    pub(crate) fn blame(&mut self, culprit: &str, warning: impl Into<String>) {
+        self.outsiders.insert(culprit.to_owned());
+        self.warn(warning);
     }
 
     pub(crate) fn warn(&mut self, text: impl Into<String>) {
@@ -178,38 +251,46 @@ impl Recorder {
         }
     }
 
-    /// Who kept the stop from being clean: the failed one that began it, and everything that did not end in order.
+    /// Who kept the stop from being clean: the failed one that began it, everything that did not end in order, and who
+    /// kept a lease (not whose value it was). What the forced stage cut off before its turn had come, and what was held up
+    /// by others, is a victim, and named only if there is nobody else to name.
     fn culprits(&self) -> Vec<String> {
-        let began_it = match &self.cause {
-            Some(Cause::StartFailed { component } | Cause::ComponentFailed { component }) => Some(component.index()),
-            _ => None,
-        };
-        let guilty = |(i, notes): &(usize, &Notes)| {
-            let forced = matches!(notes.state, Some(Component::Aborted | Component::Abandoned));
-            let stopped = notes.stop >= self.stop_began && notes.stop.is_some();
-            let failed = stopped && notes.failure.is_some() && notes.state != Some(Component::Skipped);
-            began_it == Some(*i)
-                || forced
-                || failed
-                || !notes.row.leaked_leases.is_empty()
-                || notes.row.leaked_tasks > 0
-        };
-        self.rows.iter().enumerate().filter(guilty).map(|(_, notes)| notes.row.name.clone()).collect()
+        let name = |notes: &Notes| notes.row.name.clone();
+        let guilty = self.rows.iter().enumerate().filter(|(i, notes)| self.is_guilty(*i, notes));
+        let mut guilty: Vec<String> = guilty.map(|(_, notes)| name(notes)).collect();
+        let outsiders = self.lease_holders.iter().filter(|holder| self.rows.iter().all(|it| it.row.name != **holder));
+        guilty.extend(outsiders.chain(&self.outsiders).cloned());
+        if guilty.is_empty() { self.rows.iter().filter(|notes| notes.was_forced()).map(name).collect() } else { guilty }
+    }
+
+    fn is_guilty(&self, i: usize, notes: &Notes) -> bool {
+        let began_it = matches!(&self.cause,
+            Some(Cause::StartFailed { component } | Cause::ComponentFailed { component }) if component.index() == i);
+        let stopped = notes.stop.is_some() && !notes.over_before;
+        let had_its_turn = !self.forced || notes.had_its_turn;
+        let waited = notes.drained.is_some() && notes.release.is_none();
+        let ended_badly = notes.was_forced() || (notes.failure.is_some() && notes.state != Some(Component::Skipped));
+        let left_behind = notes.state == Some(Component::Abandoned);
+        let kept_a_lease = self.lease_holders.contains(&notes.row.name);
+        let misbehaved = left_behind || kept_a_lease || (stopped && had_its_turn && !waited && ended_badly);
+        began_it || notes.row.leaked_tasks > 0 || (misbehaved && !notes.held_up)
     }
 
     /// From the component that ended last, back over the dependent it waited for, to the first of the chain.
     fn critical_path(&self) -> Vec<String> {
         let ended = |i: &usize| self.rows[*i].stop.and(self.rows[*i].end);
+        // Of two that ended in one instant the one declared first waited for the other: needs point to earlier ones.
+        let last = |i: &usize| (ended(i), Reverse(*i));
         let mut path = Vec::new();
         let mut seen = BTreeSet::new();
-        let mut next = (0..self.rows.len()).filter(|i| ended(i).is_some()).max_by_key(ended);
+        let mut next = (0..self.rows.len()).filter(|i| ended(i).is_some()).max_by_key(last);
         while let Some(i) = next {
             if !seen.insert(i) {
                 break;
             }
             path.push(self.rows[i].row.name.clone());
             let waited_for = |j: &usize| self.rows[*j].hard_or_soft.iter().any(|on| on.index() == i);
-            next = (0..self.rows.len()).filter(|j| ended(j).is_some() && waited_for(j)).max_by_key(ended);
+            next = (0..self.rows.len()).filter(|j| ended(j).is_some() && waited_for(j)).max_by_key(last);
         }
         path.reverse();
         path
@@ -217,6 +298,10 @@ impl Recorder {
 }
 
 impl Notes {
+    fn was_forced(&self) -> bool {
+        matches!(self.state, Some(Component::Aborted | Component::Abandoned))
+    }
+
     fn row(&self, since: &dyn Fn(Option<Moment>) -> Option<f64>) -> Row {
         let mut row = self.row.clone();
         row.state = self.state.unwrap_or(Component::Declared).word().to_owned();
@@ -226,7 +311,7 @@ impl Notes {
         row.end_ms = since(self.end);
         row.used_ms = millis(self.used);
         row.allowed_ms = self.allowed.map(millis);
-        row.error = self.failure.as_ref().map(Failure::line);
+        row.error = self.failure.as_ref().or(self.earlier.as_ref()).map(Failure::line);
         row
     }
 }

@@ -4,11 +4,15 @@
 //! clock, which may be a simulated one; code that blocks every thread of the runtime also blocks that clock. A program
 //! that must end in time whatever happens uses [`App::run`], where the deadline has a thread of its own.
 
-use std::{future::Future, panic::Location, sync::Arc};
+use std::{
+    future::Future,
+    panic::Location,
+    sync::{Arc, atomic::Ordering},
+};
 
 use evenkeel_events::Receipt;
 use evenkeel_plan::{
-    cause::Cause,
+    cause::{Cause, Outcome},
     lifecycle::{Service, Step},
 };
 use tokio::{
@@ -77,9 +81,7 @@ impl App {
     }
 
     pub(crate) async fn start_with(self, harness: Harness) -> Result<Running, StartError> {
-        let app = Arc::as_ptr(&self.declared) as usize;
-        let built = self.build().map_err(StartError::Refused)?;
-        let mut running = Running::spawn(Driver::new(built, harness), app);
+        let mut running = self.launch(harness)?;
         let mut service = running.shared.service.subscribe();
         let up = |state: &Service| matches!(state, Service::Running | Service::Stopping) || state.is_over();
         // The driver holds the other end until it has published a last state.
@@ -89,6 +91,13 @@ impl App {
         }
         let receipt = running.ended().await;
         Err(StartError::Failed(Box::new(receipt)))
+    }
+
+    /// Sets the start going.
+    fn launch(self, harness: Harness) -> Result<Running, StartError> {
+        let app = Arc::as_ptr(&self.declared) as usize;
+        let built = self.build().map_err(StartError::Refused)?;
+        Ok(Running::spawn(Driver::new(built, harness), app))
     }
 }
 
@@ -103,8 +112,11 @@ impl Running {
         Self { outbox, shared, parts, receipt, holder: Holder::new("the caller of start"), app }
     }
 
-    /// Whether the stop that ended the start was a failure, and not a job's quick end or somebody's wish.
+    /// Whether the stop was a failure before the app ever ran, and not a later one, a job's quick end or somebody's wish.
     async fn failed_to_start(&mut self) -> bool {
+        if self.shared.ran.load(Ordering::Acquire) {
+            return false;
+        }
         let mut service = self.shared.service.subscribe();
         service.wait_for(|state| state.is_over()).await.map_or(true, |state| *state == Service::Failed)
     }
@@ -214,16 +226,23 @@ fn lost_receipt() -> Receipt {
 
 /// Runs an app until `until` is over, then stops it; the receipt says how it went.
 impl App {
-    /// Starts the app on the current runtime, stops it when `until` is over or when it ends by itself, and returns the
-    /// receipt.
+    /// Starts the app on the current runtime, stops it when `until` is over (even if that is before it runs) or when it
+    /// ends by itself, and returns the receipt.
     ///
     /// # Errors
+    /// [`StartError`]: the app was refused, or an essential component could not start.
+    ///
+    /// # Panics
     /// See [`App::start`].
     pub async fn run_until(self, until: impl Future<Output = ()>) -> Result<Receipt, StartError> {
-        let mut running = self.start().await?;
-        tokio::select! {
-            receipt = running.ended() => Ok(receipt),
-            () = until => Ok(running.stop("the caller of run_until").await),
+        let mut running = self.launch(Harness::on(runtime::Handle::current()))?;
+        let receipt = tokio::select! {
+            receipt = running.ended() => receipt,
+            () = until => running.stop("the caller of run_until").await,
+        };
+        if receipt.outcome == Outcome::StartFailed.word() {
+            return Err(StartError::Failed(Box::new(receipt)));
         }
+        Ok(receipt)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A component's tasks are spawned here and nowhere else. When it stops, the engine waits until the last of them has
 //! ended; those that do not end are aborted, and those that cannot be aborted are counted and named by the line that
-//! spawned them. A task that fails fails its component.
+//! spawned them. A task that fails fails its component. What is no task and cannot be aborted, such as a thread, holds a
+//! [`Ticket`] for as long as it is there, and is waited for and named like a task.
 
 use std::{
     future::Future,
@@ -25,6 +26,11 @@ use crate::{
 };
 
 /// How a task may end: nothing to say, or an error that fails its component.
+#[diagnostic::on_unimplemented(
+    message = "a task cannot end with `{Self}`",
+    label = "nobody would look at this value",
+    note = "a task ends with `()`, or with `evenkeel::Result`: its error fails the component"
+)]
 pub trait TaskOutput: Send + 'static {
     #[doc(hidden)]
     fn into_result(self) -> Result;
@@ -42,13 +48,16 @@ impl TaskOutput for Result {
     }
 }
 
+/// Set in [`Scope::work`] when the work was cut off: what was in flight then is counted, and does not count again.
+const CUT: u64 = 1 << 63;
+
 /// Tasks and work of one incarnation of a component.
 pub(crate) struct Scope {
     mark: Mark,
     runtime: runtime::Handle,
     tasks: Mutex<Tasks>,
     changed: Notify,
-    /// Pieces of work in flight that are not tasks of their own, such as requests.
+    /// Pieces of work in flight that are not tasks of their own, such as requests; with [`CUT`] once they were cut off.
     work: AtomicU64,
     stopping: AtomicU64,
     drained: AtomicU64,
@@ -89,16 +98,40 @@ impl Scope {
     where
         F: Future<Output: TaskOutput> + Send + 'static,
     {
-        let (key, turn) = {
-            let mut tasks = lock(&self.tasks);
-            if tasks.closed {
-                return false;
-            }
-            tasks.turn = tasks.turn.wrapping_add(1);
-            let turn = tasks.turn;
-            (tasks.running.insert(Task { abort: None, turn, site }), turn)
-        };
-        let ticket = Ticket { scope: self.clone(), key, ended: false };
+        self.enter(site, true).is_some_and(|ticket| self.launch(future, ticket))
+    }
+
+    /// Spawns a task that is no piece of work itself, such as a connection: neither drained nor aborted counts it.
+    #[cfg(feature = "http")]
+    pub(crate) fn spawn_uncounted<F>(self: &Arc<Self>, future: F, site: &'static Location<'static>) -> bool
+    where
+        F: Future<Output: TaskOutput> + Send + 'static,
+    {
+        self.enter(site, false).is_some_and(|ticket| self.launch(future, ticket))
+    }
+
+    /// A place for what is no task and cannot be aborted, such as a thread. The component is not over before the ticket
+    /// is dropped. `None` if the scope is closed.
+    pub(crate) fn hold(self: &Arc<Self>, site: &'static Location<'static>) -> Option<Ticket> {
+        self.enter(site, false)
+    }
+
+    fn enter(self: &Arc<Self>, site: &'static Location<'static>, counts: bool) -> Option<Ticket> {
+        let mut tasks = lock(&self.tasks);
+        if tasks.closed {
+            return None;
+        }
+        tasks.turn = tasks.turn.wrapping_add(1);
+        let turn = tasks.turn;
+        let key = tasks.running.insert(Task { abort: None, turn, site });
+        Some(Ticket { scope: self.clone(), key, turn, counts, ended: false })
+    }
+
+    fn launch<F>(self: &Arc<Self>, future: F, ticket: Ticket) -> bool
+    where
+        F: Future<Output: TaskOutput> + Send + 'static,
+    {
+        let (key, turn) = (ticket.key, ticket.turn);
         // Not under the lock: a runtime that is shutting down drops the task at once, and its drop takes the lock.
         let abort = self.runtime.spawn(Tracked { future: Some(future), ticket }).abort_handle();
         let mut tasks = lock(&self.tasks);
@@ -116,7 +149,9 @@ impl Scope {
 
     /// Counts a piece of work until the guard is dropped.
     pub(crate) fn work(self: &Arc<Self>) -> Work {
-        self.work.fetch_add(1, Ordering::Relaxed);
+        if self.work.fetch_add(1, Ordering::Relaxed) & CUT != 0 {
+            self.aborted.fetch_add(1, Ordering::Relaxed); // it began after the cut, and is cut off as well
+        }
         Work { scope: self.clone() }
     }
 
@@ -158,6 +193,11 @@ impl Scope {
 
     /// No further tasks; those that run are aborted at their next await.
     pub(crate) fn abort(&self) {
+        // Before the tasks: what they drop as they are aborted has been cut off, and has not ended by itself.
+        let in_flight = self.work.fetch_or(CUT, Ordering::Relaxed);
+        if in_flight & CUT == 0 {
+            self.aborted.fetch_add(in_flight, Ordering::Relaxed);
+        }
         let handles: Vec<AbortHandle> = {
             let mut tasks = lock(&self.tasks);
             tasks.closed = true;
@@ -167,7 +207,6 @@ impl Scope {
         for handle in handles {
             handle.abort();
         }
-        self.aborted.fetch_add(self.work.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Work that ended by itself after the stop, and work that was cut off.
@@ -185,13 +224,13 @@ impl Scope {
         (count, sites)
     }
 
-    fn ended(&self, key: usize, failure: Option<Failure>, aborted: bool) {
+    fn ended(&self, ticket: &Ticket, failure: Option<Failure>, aborted: bool) {
         let counter = if aborted { &self.aborted } else { &self.drained };
-        if aborted || self.stopping.load(Ordering::Relaxed) != 0 {
+        if ticket.counts && (aborted || self.stopping.load(Ordering::Relaxed) != 0) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         let mut tasks = lock(&self.tasks);
-        let task = tasks.running.try_remove(key);
+        let task = tasks.running.try_remove(ticket.key);
         let news = failure.is_some() || tasks.running.is_empty();
         if tasks.failure.is_none() {
             tasks.failure = failure;
@@ -212,24 +251,27 @@ pub struct Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.scope.work.fetch_sub(1, Ordering::Relaxed);
-        if self.scope.stopping.load(Ordering::Relaxed) != 0 && !std::thread::panicking() {
+        let cut = self.scope.work.fetch_sub(1, Ordering::Relaxed) & CUT != 0;
+        if !cut && self.scope.stopping.load(Ordering::Relaxed) != 0 && !std::thread::panicking() {
             self.scope.drained.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// A task's place in the scope. Whatever way the task ends, it is given back exactly once.
-struct Ticket {
+/// A place in the scope. Whatever way its task ends, it is given back exactly once.
+pub(crate) struct Ticket {
     scope: Arc<Scope>,
     key: usize,
+    turn: u32,
+    /// Whether its task is a piece of work: drained or aborted.
+    counts: bool,
     ended: bool,
 }
 
 impl Ticket {
     fn end(&mut self, failure: Option<Failure>, aborted: bool) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.scope.ended(self.key, failure, aborted);
+            self.scope.ended(self, failure, aborted);
         }
     }
 }
@@ -254,21 +296,27 @@ impl<F: Future<Output: TaskOutput>> Future for Tracked<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let mark = this.ticket.scope.mark;
+        let mut failure = None;
         let polled = polls::guarded(mark, || {
-            let future = this.future.as_mut().as_pin_mut()?;
-            match future.poll(cx) {
-                Poll::Pending => None,
-                Poll::Ready(output) => Some(output.into_result()),
-            }
+            let output = match this.future.as_mut().as_pin_mut()?.poll(cx) {
+                Poll::Pending => return None,
+                Poll::Ready(output) => output,
+            };
+            failure = output.into_result().err().map(|error| Failure::from(&error));
+            // A task counts as ended only when all that it held is gone.
+            this.future.set(None);
+            Some(())
         });
-        let result = match polled {
+        match polled {
             Ok(None) => return Poll::Pending,
-            Ok(Some(result)) => result.map_err(|error| Failure::from(&error)),
-            Err(panic) => Err(Failure::text(panic)),
-        };
-        // A task counts as ended only when all that it held is gone.
-        let dropped = polls::guarded(mark, || this.future.set(None)).map_err(Failure::text);
-        this.ticket.end(result.and(dropped).err(), false);
+            Ok(Some(())) => {}
+            Err(panic) => {
+                // What panicked is dropped as well; a second panic has nothing to add.
+                let _ = polls::guarded(mark, || this.future.set(None));
+                failure.get_or_insert_with(|| Failure::text(panic));
+            }
+        }
+        this.ticket.end(failure, false);
         Poll::Ready(())
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Not part of the public API. Run it on a current-thread runtime with paused time, and the same seed gives the same run.
 
-use std::time::Duration;
-
 pub use evenkeel_plan::engine::{Command, Input, Sabotage};
+
+pub use crate::driver::Observer;
 
 use crate::{
     App, Receipt,
@@ -18,7 +18,7 @@ pub struct Simulation {
     /// Seed of the engine's dice.
     pub seed: u64,
     /// Sees each step with its time and what the engine decided; what it returns is put in as the next input.
-    pub observer: Box<dyn FnMut(Duration, &[Command]) -> Option<Input> + Send>,
+    pub observer: Observer,
     /// A bug to plant. Has an effect only with the feature `sabotage`.
     pub plant: Option<Sabotage>,
 }

@@ -34,6 +34,8 @@ struct Inner {
     scope: Arc<Scope>,
     gate: Option<Arc<Gate>>,
     critical: AtomicUsize,
+    /// The last critical section was left.
+    left: Notify,
 }
 
 impl Stop {
@@ -42,7 +44,8 @@ impl Stop {
     }
 
     fn over(token: CancellationToken, scope: Arc<Scope>, gate: Option<Arc<Gate>>) -> Self {
-        let inner = Inner { token, asked: AtomicBool::new(false), scope, gate, critical: AtomicUsize::new(0) };
+        let (asked, critical, left) = (AtomicBool::new(false), AtomicUsize::new(0), Notify::new());
+        let inner = Inner { token, asked, scope, gate, critical, left };
         Self { inner: Arc::new(inner) }
     }
 
@@ -106,27 +109,38 @@ impl Stop {
             return Some(output);
         }
         // Inside a critical section the source is polled on; it leaves the section by handing the item over, or by
-        // waiting for another, and only then may it be dropped.
-        poll_fn(|cx| match source.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.inner.critical.load(Ordering::Acquire) == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        })
-        .await
+        // waiting for another, and only then may it be dropped. The section may also be another task's: then its end,
+        // and not this source, is what wakes.
+        loop {
+            let left = self.inner.left.notified();
+            if let Poll::Ready(output) = poll_once(source.as_mut()).await {
+                return Some(output);
+            }
+            if self.inner.critical.load(Ordering::Acquire) == 0 {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                output = source.as_mut() => return Some(output),
+                () = left => {}
+            }
+        }
     }
 
     /// Runs a section that a stop must not cut: see [`take`](Self::take). The component's limit still holds.
     ///
     /// Dropping the future leaves the section.
     pub async fn critical<F: Future>(&self, section: F) -> F::Output {
-        struct Leave<'a>(&'a AtomicUsize);
+        struct Leave<'a>(&'a Inner);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::AcqRel);
+                if self.0.critical.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.0.left.notify_waiters();
+                }
             }
         }
         self.inner.critical.fetch_add(1, Ordering::AcqRel);
-        let _leave = Leave(&self.inner.critical);
+        let _leave = Leave(&self.inner);
         section.await
     }
 
@@ -168,6 +182,11 @@ impl Stop {
     pub(crate) fn ask(&self) {
         self.inner.asked.store(true, Ordering::Release);
         self.inner.token.cancel();
+    }
+
+    /// Whether work may be let in. Always for what is not an intake.
+    pub(crate) fn gate_is_open(&self) -> bool {
+        self.inner.gate.as_ref().is_none_or(|gate| gate.open.load(Ordering::Acquire))
     }
 
     /// Waits until work may be let in; `None` if a stop is asked for first. At once for what is not an intake.

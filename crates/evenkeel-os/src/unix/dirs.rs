@@ -87,6 +87,24 @@ pub fn state_dir(app: &str, env: Env<'_>) -> Result<PathBuf, DirError> {
     Ok(dir)
 }
 
+/// A directory that somebody named on the command line, created if missing and writable.
+///
+/// # Errors
+/// It cannot be created or written; see [`DirError`].
+pub fn named_dir(dir: &Path) -> Result<PathBuf, DirError> {
+    let create = DirBuilder::new().recursive(true).mode(PRIVATE).create(dir);
+    create.map_err(|error| {
+        let hint = "create it by hand, or name a directory that this program may write";
+        DirError::new(dir, format!("cannot be created: {error}"), hint).because(error)
+    })?;
+    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let error = io::Error::from(error);
+        let hint = format!("give user {} write permission, or name another directory", user().id);
+        DirError::new(dir, format!("cannot be written: {error}"), hint).because(error)
+    })?;
+    Ok(dir.to_path_buf())
+}
+
 /// The first entry of a colon-separated variable, if it is an absolute path.
 fn listed_directory(env: Env<'_>, name: &str) -> Option<PathBuf> {
     let list = non_empty(env, name)?;

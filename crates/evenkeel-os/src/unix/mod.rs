@@ -10,4 +10,5 @@ mod peer;
 pub(crate) mod platform;
 mod poll;
 pub(crate) mod signals;
+pub(crate) mod sockets;
 pub(crate) mod threads;

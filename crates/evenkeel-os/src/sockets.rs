@@ -1,0 +1,3 @@
+//! Sockets, where the systems differ.
+
+pub use crate::sys::sockets::SHORT_READ_MEANS_EMPTY;

@@ -1,0 +1,148 @@
+//! The control socket: how a command talks to the running service.
+//!
+//! One line of JSON is asked, one or more lines of JSON are answered. The handler runs on threads of its own and only
+//! passes messages to the driver, so it answers while every runtime thread is blocked. Each wait in it is bounded.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use evenkeel_events::Receipt;
+use evenkeel_os::control::{Listener, Server};
+use evenkeel_plan::{
+    cause::Cause,
+    lifecycle::{Service, Step},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+use crate::{driver::Message, status::Status};
+
+/// What a command asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Ask {
+    Status,
+    /// Answered at once, and again with the receipt when the stop has ended.
+    Stop,
+    Pause,
+    Continue,
+}
+
+/// What it is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Answer {
+    Status(Status),
+    /// The stop has begun; it ends within this many milliseconds.
+    Stopping { budget_ms: u64 },
+    Stopped(Box<Receipt>),
+    /// The state the service is in now.
+    Now(String),
+    /// The state it is in does not allow it.
+    NotAllowed(String),
+    /// The service ended before it could answer.
+    Gone,
+    /// The line was not understood.
+    Unknown(String),
+}
+
+/// The receipt of this run, once there is one.
+#[derive(Default)]
+pub(super) struct Ended {
+    receipt: Mutex<Option<Receipt>>,
+    changed: Condvar,
+}
+
+impl Ended {
+    pub(super) fn set(&self, receipt: &Receipt) {
+        *self.receipt.lock().unwrap_or_else(PoisonError::into_inner) = Some(receipt.clone());
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, until: Instant) -> Option<Receipt> {
+        let mut receipt = self.receipt.lock().unwrap_or_else(PoisonError::into_inner);
+        while receipt.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            receipt = self.changed.wait_timeout(receipt, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        receipt.clone()
+    }
+}
+
+/// Serves the control socket in this directory. The caller holds the instance lock there.
+pub(super) fn serve(
+    dir: &Path,
+    outbox: UnboundedSender<Message>,
+    ended: Arc<Ended>,
+    budget: Duration,
+) -> io::Result<Server> {
+    let handler = Handler { outbox, ended, budget };
+    // A client that went away does not need its answer; what it asked for stands.
+    Listener::bind(dir)?.serve(move |line, answer| drop(handler.answer(line, answer)))
+}
+
+struct Handler {
+    outbox: UnboundedSender<Message>,
+    ended: Arc<Ended>,
+    budget: Duration,
+}
+
+impl Handler {
+    fn answer(&self, line: &str, answer: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        let ask: Ask = match serde_json::from_str(line) {
+            Ok(ask) => ask,
+            Err(error) => return answer(&text(&Answer::Unknown(error.to_string()))),
+        };
+        match ask {
+            Ask::Status => {
+                let status = self.ask(Message::Status);
+                answer(&text(&status.map_or(Answer::Gone, Answer::Status)))
+            }
+            Ask::Pause => answer(&text(&self.step(Message::Pause, "pause"))),
+            Ask::Continue => answer(&text(&self.step(Message::Resume, "continue"))),
+            Ask::Stop => self.stop(answer),
+        }
+    }
+
+    fn stop(&self, answer: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        let cause = Cause::Request { by: "`stop` on the control socket".to_owned() };
+        if self.outbox.send(Message::Stop(cause)).is_err() {
+            return answer(&text(&Answer::Gone));
+        }
+        let budget_ms = u64::try_from(self.budget.as_millis()).unwrap_or(u64::MAX);
+        answer(&text(&Answer::Stopping { budget_ms }))?;
+        let receipt = self.ended.wait(Instant::now() + self.budget);
+        answer(&text(&receipt.map_or(Answer::Gone, |receipt| Answer::Stopped(Box::new(receipt)))))
+    }
+
+    fn step(&self, message: fn(oneshot::Sender<Step<Service>>) -> Message, verb: &str) -> Answer {
+        match self.ask(message) {
+            None => Answer::Gone,
+            Some(Step::NotAllowed) => {
+                let state = self.ask(Message::Status).map_or_else(|| "ending".to_owned(), |status| status.state);
+                Answer::NotAllowed(format!("cannot {verb} while {state}"))
+            }
+            Some(Step::To(_) | Step::AlreadySo) => {
+                Answer::Now(self.ask(Message::Status).map_or_else(|| "ending".to_owned(), |status| status.state))
+            }
+        }
+    }
+
+    /// The driver always answers, or is gone; the client's own time limit covers the rest.
+    fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.outbox.send(message(reply)).ok()?;
+        answer.blocking_recv().ok()
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    serde_json::to_string(answer).expect("an answer is plain data with text keys")
+}

@@ -1,0 +1,311 @@
+//! The command line that every program gets, and how a program adds its own to it.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use evenkeel_events::Format;
+
+use super::{Exit, client, print, service};
+use crate::App;
+
+/// A program's command line: the commands of every service, and the program's own arguments and commands.
+///
+/// ```no_run
+/// use clap::{Arg, Command};
+/// use evenkeel::{App, CommandLine, Exit};
+///
+/// fn main() -> Exit {
+///     let own = Command::new("orders").about("Takes orders").arg(Arg::new("listen").long("listen"));
+///     let line = match CommandLine::of(own).parse() {
+///         Ok(line) => line,
+///         Err(exit) => return exit, // `--help`, or a mistake that has been explained
+///     };
+///     let listen: Option<&String> = line.matches().get_one("listen");
+///     let app = App::new("orders");
+///     // ... declare components with what was given ...
+/// #   let _ = listen;
+///     app.run_line(line)
+/// }
+/// ```
+pub struct CommandLine {
+    whole: Command,
+    own: Vec<String>,
+    own_args: Vec<clap::Id>,
+    matches: Option<ArgMatches>,
+    name: String,
+}
+
+/// What `run` was given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub(super) budget: Option<Duration>,
+    pub(super) propagation_delay: Option<Duration>,
+    pub(super) receipt: Option<PathBuf>,
+    pub(super) log_format: Option<Format>,
+    pub(super) log_level: Option<String>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) runtime_dir: Option<PathBuf>,
+}
+
+impl CommandLine {
+    /// The command line of a program that has these arguments and commands of its own. Its own arguments may stand
+    /// alone or after `run`.
+    ///
+    /// # Panics
+    /// In debug builds, when an argument or command of its own has the name of one that every program gets.
+    #[must_use]
+    pub fn of(own: Command) -> Self {
+        let name = own.get_name().to_owned();
+        let own_commands = own.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let own_args = own.get_arguments().map(|arg| arg.get_id().clone()).collect();
+        let run_args: Vec<Arg> = own.get_arguments().cloned().chain(run_options()).collect();
+        let whole = own
+            .args(run_options())
+            .subcommand_precedence_over_arg(true)
+            .args_conflicts_with_subcommands(true)
+            .disable_help_subcommand(true)
+            .max_term_width(100)
+            .subcommand(run_command(&name).args(run_args))
+            .subcommands(commands(&name));
+        Self { whole, own: own_commands, own_args, matches: None, name }
+    }
+
+    /// Reads the process's arguments.
+    ///
+    /// # Errors
+    /// The exit of a program that was asked for help, or that could not make sense of its arguments; what there is to
+    /// say has been said.
+    pub fn parse(self) -> Result<Self, Exit> {
+        self.parse_from(std::env::args_os())
+    }
+
+    /// Reads these arguments; the first is the program's name.
+    ///
+    /// # Errors
+    /// See [`parse`](Self::parse).
+    pub fn parse_from<I, T>(mut self, arguments: I) -> Result<Self, Exit>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        match self.whole.try_get_matches_from_mut(arguments) {
+            Ok(matches) => {
+                self.matches = Some(matches);
+                Ok(self)
+            }
+            Err(error) => {
+                // Nobody may be reading; the exit code says the rest.
+                let _ = error.print();
+                Err(Exit::new(u8::try_from(error.exit_code()).unwrap_or(1)))
+            }
+        }
+    }
+
+    /// The program's own arguments, wherever they stood.
+    ///
+    /// # Panics
+    /// Before [`parse`](Self::parse).
+    #[must_use]
+    pub fn matches(&self) -> &ArgMatches {
+        let matches = self.matches.as_ref().expect("the command line has been parsed");
+        match matches.subcommand() {
+            Some(("run", below)) => below,
+            _ => matches,
+        }
+    }
+
+    /// The program's own command that was given, with its arguments; the program carries it out itself.
+    ///
+    /// # Panics
+    /// Before [`parse`](Self::parse).
+    #[must_use]
+    pub fn own_command(&self) -> Option<(&str, &ArgMatches)> {
+        let given = self.matches.as_ref().expect("the command line has been parsed").subcommand();
+        given.filter(|(name, _)| self.own.iter().any(|own| own == name))
+    }
+
+    pub(super) fn carry_out(mut self, mut app: App) -> Exit {
+        if self.matches.is_none() {
+            self = match self.parse() {
+                Ok(parsed) => parsed,
+                Err(exit) => return exit,
+            };
+        }
+        let matches = self.matches.take().expect("parsed above");
+        let name = app.name.clone();
+        match matches.subcommand() {
+            Some(("status", at)) => client::status(&name, &place(at), at.get_flag("json")),
+            Some(("stop", at)) => client::stop(&name, &place(at), at.get_flag("no-wait")),
+            Some(("pause", at)) => client::pause(&name, &place(at), true),
+            Some(("continue", at)) => client::pause(&name, &place(at), false),
+            Some(("graph", at)) => {
+                options(at).apply(&mut app);
+                client::graph(app, at.get_one::<String>("format").map_or("text", String::as_str))
+            }
+            Some(("receipt", at)) => client::receipt(&name, &place(at), &shape(at)),
+            Some(("completions", at)) => self.completions(at),
+            Some(("run", at)) => service::run(app, &options(at)),
+            _ => service::run(app, &options(&matches)),
+        }
+    }
+
+    fn completions(&mut self, at: &ArgMatches) -> Exit {
+        let Some(shell) = at.get_one::<clap_complete::Shell>("shell").copied() else { return Exit::new(2) };
+        let mut script = Vec::new();
+        let name = self.name.clone();
+        clap_complete::generate(shell, &mut self.whole, name, &mut script);
+        print(&String::from_utf8_lossy(&script));
+        Exit::new(0)
+    }
+
+    /// Names of the program's own arguments, for tests of the definition.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn own_arguments(&self) -> Vec<String> {
+        self.own_args.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl Options {
+    pub(super) fn apply(&self, app: &mut App) {
+        if let Some(budget) = self.budget {
+            app.settings.budget = budget;
+        }
+        if let Some(delay) = self.propagation_delay {
+            app.settings.propagation_delay = delay;
+        }
+    }
+}
+
+/// Where a running instance is looked for, and where receipts are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    pub(super) runtime_dir: Option<PathBuf>,
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+/// How `receipt` shows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shape {
+    pub(super) json: bool,
+    pub(super) svg: bool,
+    pub(super) all: bool,
+}
+
+fn place(at: &ArgMatches) -> Place {
+    let path = |name: &str| at.try_get_one::<PathBuf>(name).ok().flatten().cloned();
+    Place { runtime_dir: path("runtime-dir"), state_dir: path("state-dir") }
+}
+
+fn shape(at: &ArgMatches) -> Shape {
+    Shape { json: at.get_flag("json"), svg: at.get_flag("svg"), all: at.get_flag("all") }
+}
+
+fn options(at: &ArgMatches) -> Options {
+    fn get<T: Clone + Send + Sync + 'static>(at: &ArgMatches, name: &str) -> Option<T> {
+        at.try_get_one::<T>(name).ok().flatten().cloned()
+    }
+    Options {
+        budget: get(at, "budget"),
+        propagation_delay: get(at, "propagation-delay"),
+        receipt: get(at, "receipt"),
+        log_format: get::<String>(at, "log-format").map(|f| if f == "json" { Format::Json } else { Format::Human }),
+        log_level: get(at, "log-level"),
+        state_dir: get(at, "state-dir"),
+        runtime_dir: get(at, "runtime-dir"),
+    }
+}
+
+/// `3s`, `1m 30s`, `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let explain = || format!("`{text}` is not a length of time; write it like `30s`, `1m 30s` or `500ms`");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| explain())?;
+    Duration::try_from(span).map_err(|_| explain())
+}
+
+fn option(name: &'static str, value: &'static str, env: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).env(env).hide_env_values(true).help(help).help_heading("Service options")
+}
+
+fn run_options() -> Vec<Arg> {
+    vec![
+        option("budget", "TIME", "EVENKEEL_BUDGET", "Time for a whole stop [default: the program's, else 30s]")
+            .value_parser(duration),
+        option(
+            "propagation-delay",
+            "TIME",
+            "EVENKEEL_PROPAGATION_DELAY",
+            "Keep serving this long after readiness is off, so that load balancers notice",
+        )
+        .value_parser(duration),
+        option("receipt", "FILE", "EVENKEEL_RECEIPT", "Write the stop receipt here as well, as JSON")
+            .value_parser(value_parser!(PathBuf)),
+        option("log-format", "FORMAT", "EVENKEEL_LOG_FORMAT", "How log lines look")
+            .value_parser(["human", "json"]),
+        option("log-level", "LEVEL", "EVENKEEL_LOG_LEVEL", "error, warn, info, debug, trace, or a filter like `info,shop::db=debug`"),
+        state_dir(),
+        runtime_dir(),
+    ]
+}
+
+fn state_dir() -> Arg {
+    option("state-dir", "DIR", "EVENKEEL_STATE_DIR", "Where receipts are kept [default: the platform's state directory]")
+        .value_parser(value_parser!(PathBuf))
+}
+
+fn runtime_dir() -> Arg {
+    option("runtime-dir", "DIR", "EVENKEEL_RUNTIME_DIR", "Where the control socket is [default: the platform's runtime directory]")
+        .value_parser(value_parser!(PathBuf))
+}
+
+fn run_command(name: &str) -> Command {
+    Command::new("run")
+        .about("Run the service until it is told to stop (the default)")
+        .after_help(format!("Example:\n  {name} run --budget 20s --log-format json"))
+}
+
+fn commands(name: &str) -> Vec<Command> {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    vec![
+        Command::new("status")
+            .about("Show what the running service is doing")
+            .arg(flag("json", "As JSON"))
+            .arg(runtime_dir())
+            .after_help(format!("Example:\n  {name} status --json")),
+        Command::new("stop")
+            .about("Stop the running service gracefully, and show the receipt")
+            .arg(flag("no-wait", "Return as soon as the stop has begun"))
+            .arg(runtime_dir())
+            .after_help(format!("Example:\n  {name} stop")),
+        Command::new("pause")
+            .about("Let no new work in; connections and everything else stay")
+            .arg(runtime_dir())
+            .after_help(format!("Example:\n  {name} pause")),
+        Command::new("continue")
+            .about("Let work in again after a pause")
+            .arg(runtime_dir())
+            .after_help(format!("Example:\n  {name} continue")),
+        Command::new("graph")
+            .about("Show start order, stop order, budgets and the worst-case stop time; starts nothing")
+            .arg(
+                Arg::new("format")
+                    .long("format")
+                    .value_parser(["text", "dot", "svg"])
+                    .default_value("text")
+                    .help("How to draw it"),
+            )
+            .args(run_options().into_iter().take(2))
+            .after_help(format!("Example:\n  {name} graph --format svg > graph.svg")),
+        Command::new("receipt")
+            .about("Show the receipt of the last stop: what stopped, how long it took, what was lost")
+            .arg(flag("json", "As JSON"))
+            .arg(flag("svg", "As a picture").conflicts_with("json"))
+            .arg(flag("all", "List all receipts that are kept").conflicts_with_all(["json", "svg"]))
+            .arg(state_dir())
+            .after_help(format!("Example:\n  {name} receipt --svg > stop.svg")),
+        Command::new("completions")
+            .about("Print a completion script for a shell")
+            .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell)))
+            .after_help(format!("Example:\n  {name} completions bash > /etc/bash_completion.d/{name}")),
+    ]
+}

@@ -1,0 +1,59 @@
+//! Where a program's log lines go: to standard error, through a sink that never holds a thread.
+
+use std::{backtrace::Backtrace, io::IsTerminal as _, panic};
+
+use evenkeel_events::{Format, LogOptions, Sink, subscriber};
+
+use super::{
+    last_words::{LastWords, Panic},
+    line::Options,
+};
+use crate::app::Problem;
+
+/// Starts logging. A program that has installed a subscriber of its own keeps it; then only panics and the last table
+/// go through the sink.
+pub(super) fn begin(options: &Options) -> Result<Sink, Problem> {
+    let sink = Sink::stderr();
+    let format = options.log_format.unwrap_or(Format::Human);
+    let log = LogOptions {
+        format,
+        level: options.log_level.clone().unwrap_or_else(|| "info".to_owned()),
+        color: format == Format::Human && colour_is_wanted(),
+        ..LogOptions::default()
+    };
+    let subscriber = subscriber(&log, sink.clone())
+        .map_err(|error| Problem { text: error.to_string(), hint: "use a level like `info` or a filter like `info,shop::db=debug`".into() })?;
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(sink)
+}
+
+/// A terminal, and nobody said no (<https://no-color.org>).
+fn colour_is_wanted() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !refused && !dumb && std::io::stderr().is_terminal()
+}
+
+/// Panics become log lines: the standard hook writes to standard error itself, and would wait for a reader.
+///
+/// In a build whose panics abort nothing runs after the hook, so it has the last words as well.
+pub(super) fn log_panics(last_words: LastWords) {
+    panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let text = panic.payload_as_str().unwrap_or("(no text)");
+        let trace = Backtrace::capture();
+        let trace = (trace.status() == std::backtrace::BacktraceStatus::Captured).then(|| trace.to_string());
+        let component = last_words.component();
+        tracing::error!(
+            target: "evenkeel",
+            component,
+            backtrace = trace,
+            "panic in thread `{thread}` at {place}: {text}"
+        );
+        if cfg!(panic = "abort") {
+            last_words.aborting(&Panic { thread, place: &place, text });
+        }
+    }));
+}

@@ -1,0 +1,31 @@
+//! Comparisons with peers, as a table.
+
+use std::process::ExitCode;
+
+use crate::{cargo, unknown};
+
+struct Bench {
+    name: &'static str,
+    why: &'static str,
+    package: &'static str,
+}
+
+const BENCHES: &[Bench] = &[Bench {
+    name: "engine",
+    why: "start, stop and memory of tasks and components; time wasted in a stop",
+    package: "evenkeel-bench",
+}];
+
+pub(crate) fn list() -> ExitCode {
+    BENCHES.iter().for_each(|bench| println!("{:<12} {}", bench.name, bench.why));
+    ExitCode::SUCCESS
+}
+
+pub(crate) fn run(name: &str, arguments: &[String]) -> ExitCode {
+    let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
+        return unknown("bench", name, BENCHES.iter().map(|bench| bench.name));
+    };
+    let mut all = vec!["run", "--release", "--package", bench.package, "--bin", bench.name, "--"];
+    all.extend(arguments.iter().map(String::as_str));
+    cargo::exit_code(cargo::run(&all))
+}
