@@ -207,13 +207,13 @@ impl Event<'_> {
             Self::Drained { took, .. } => format!("drained in {}", duration(*took)),
             Self::Released { took, error: None, .. } => format!("released in {}", duration(*took)),
             Self::Released { took, error: Some(error), .. } => {
-                format!("released in {} with an error: {error}", duration(*took))
+                format!("released in {}, error: {error}", duration(*took))
             }
             Self::LimitPassed { allowed, doing, .. } => {
-                format!("not over after {}, cut off{}", duration(*allowed), while_doing(doing))
+                format!("cut off after {}{}", duration(*allowed), while_doing(doing))
             }
             Self::Abandoned { doing, .. } => {
-                format!("did not answer the cut, left behind{}", while_doing(doing))
+                format!("left behind{}", while_doing(doing))
             }
             Self::Skipped { .. } => "was never started, nothing to release".to_owned(),
             Self::LeasesLeaked { holders, .. } => format!("leases are still out: {holders}"),

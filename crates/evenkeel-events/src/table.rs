@@ -167,15 +167,15 @@ fn problems(receipt: &Receipt, width: usize) -> String {
 
 fn problems_of(row: &Row) -> Vec<String> {
     let mut problems = Vec::new();
-    problems.extend(row.error.clone());
-    if let Some(doing) = &row.doing {
-        let what = match row.state.as_str() {
-            "abandoned" => "left behind while",
-            "aborted" => "cut off while",
-            _ => "last seen",
-        };
-        problems.push(format!("{what} {doing}"));
-    }
+    let what = match row.state.as_str() {
+        "abandoned" => "left behind while",
+        "aborted" => "cut off while",
+        _ => "last seen",
+    };
+    let doing = row.doing.as_ref().map(|doing| format!("{what} {doing}"));
+    let says_it_all = |error: &&String| doing.as_ref().is_some_and(|doing| doing.starts_with(error.as_str()));
+    problems.extend(row.error.iter().filter(|error| !says_it_all(error)).cloned());
+    problems.extend(doing);
     problems.extend(row.leaked_leases.iter().map(|lease| format!("lease never came back: {lease}")));
     if row.leaked_tasks > 0 {
         problems.push(format!("{} could not be ended", count(row.leaked_tasks, "task")));

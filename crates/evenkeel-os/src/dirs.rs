@@ -38,12 +38,13 @@ impl DirError {
     }
 }
 
+/// What is wrong; the hint is for whoever shows it, on a line of its own.
 impl fmt::Display for DirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.as_os_str().is_empty() {
             write!(f, "{} ", self.path.display())?;
         }
-        write!(f, "{} (hint: {})", self.problem, self.hint)
+        f.write_str(&self.problem)
     }
 }
 

@@ -1,3 +1,64 @@
-//! Sockets, where the systems differ.
+//! Sockets, where the systems differ; and listening sockets that one process passes on to the next.
+//!
+//! Policy: what is passed on is the *same* open socket, with the queue of those who are connecting, so that a restart
+//! refuses nobody. The form is systemd's: the sockets are the descriptors from 3 on, `LISTEN_FDS` says how many,
+//! `LISTEN_FDNAMES` their names. systemd names the receiver with `LISTEN_PID`; a process that passes sockets on cannot know
+//! that number before, so it names itself with [`PASSED_BY`], and a grandchild takes nothing that was not meant for it.
+//! What a process inherits and does not use is its own to report: nothing is closed silently here.
+
+use std::{io, net::TcpListener, process::Command};
 
 pub use crate::sys::sockets::SHORT_READ_MEANS_EMPTY;
+use crate::{
+    env::{Env, non_empty},
+    sys::sockets,
+};
+
+/// The variable in which a process that passes sockets on says its process id.
+pub const PASSED_BY: &str = "EVENKEEL_LISTEN_PPID";
+
+/// A listening socket with the name that it was passed on with.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Its name; systemd's default is `unknown`.
+    pub name: String,
+    /// The socket, closed on exec like any other.
+    pub listener: TcpListener,
+}
+
+/// Takes the listening sockets that this process was started with, from systemd or from [`pass_on`]. Empty if there are
+/// none, or if they were meant for another process. Sockets can be taken once: the second call gives none.
+///
+/// # Errors
+/// The variables are there but wrong: not a number, or a descriptor that is no listening TCP socket.
+pub fn inherited(env: Env<'_>) -> io::Result<Vec<Inherited>> {
+    let text = |name| non_empty(env, name).and_then(|value| value.into_string().ok());
+    let Some(count) = text("LISTEN_FDS") else { return Ok(Vec::new()) };
+    let meant = |name, id: u32| text(name).is_some_and(|value| value == id.to_string());
+    if !meant("LISTEN_PID", std::process::id()) && !meant(PASSED_BY, sockets::parent_id()) {
+        return Ok(Vec::new());
+    }
+    let count: u16 = count.parse().map_err(|_| io::Error::other(format!("`LISTEN_FDS={count}` is not a number")))?;
+    let names = text("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':').filter(|name| !name.is_empty());
+    let listeners = sockets::take(count)?.into_iter();
+    Ok(listeners.map(|listener| Inherited { name: names.next().unwrap_or("unknown").to_owned(), listener }).collect())
+}
+
+/// Passes listening sockets on to the process that `command` will start. This process keeps its own.
+///
+/// # Errors
+/// No descriptor is left, or a name is empty or has a colon in it.
+pub fn pass_on(command: &mut Command, sockets: &[(&str, &TcpListener)]) -> io::Result<()> {
+    for (name, _) in sockets {
+        if name.is_empty() || name.contains(':') {
+            return Err(io::Error::other(format!("`{name}` cannot name a socket: it is empty or has a colon in it")));
+        }
+    }
+    let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
+    let listeners: Vec<_> = sockets.iter().map(|(_, listener)| *listener).collect();
+    sockets::pass_on(command, &listeners)?;
+    command.env("LISTEN_FDS", listeners.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+    command.env(PASSED_BY, std::process::id().to_string()).env_remove("LISTEN_PID");
+    Ok(())
+}

@@ -391,7 +391,7 @@ impl Engine {
             Phase::Draining if self.sabotage != Some(Sabotage::IgnoreDeadline) => Some(stop.components_until),
             Phase::Draining | Phase::Forced => None,
         });
-        component.into_iter().chain(stage).min()
+        component.into_iter().chain(stage).min().filter(|_| !self.finished)
     }
 
     /// The service's state.

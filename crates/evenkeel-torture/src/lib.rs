@@ -9,6 +9,6 @@
 pub mod fixtures;
 pub mod judge;
 pub mod ordeal;
-mod process;
+pub mod process;
 mod room;
 pub mod table;

@@ -17,7 +17,7 @@ use crate::table::End;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module documentation.
-pub(crate) struct Process {
+pub struct Process {
     pid: Pid,
     log: Arc<Log>,
     ended: mpsc::Receiver<(ExitStatus, Instant)>,
@@ -30,7 +30,11 @@ struct Log {
 }
 
 impl Process {
-    pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn start(command: &mut Command) -> Result<Self, String> {
         let mut child = command.spawn().map_err(|error| format!("cannot run the fixture: {error}"))?;
         let log = Arc::new(Log::default());
         if let Some(stderr) = child.stderr.take() {
@@ -41,17 +45,27 @@ impl Process {
         Ok(Self { pid, log, ended: watch(child) })
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
         kill_process(self.pid, signal).map_err(|error| format!("cannot signal it: {error}"))
     }
 
     /// Waits until the log has said this.
-    pub(crate) fn until_log(&self, text: &str) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// It never did.
+    pub fn until_log(&self, text: &str) -> Result<(), String> {
         if self.log.until(text, PATIENCE) { Ok(()) } else { Err(format!("its log never said `{text}`")) }
     }
 
     /// Waits until the process is gone, or kills it.
-    pub(crate) fn end(&self, patience: Duration) -> Result<(End, Instant), String> {
+    ///
+    /// # Errors
+    /// It had to be killed.
+    pub fn end(&self, patience: Duration) -> Result<(End, Instant), String> {
         if let Ok((status, at)) = self.ended.recv_timeout(patience) {
             return Ok((end(status), at));
         }
@@ -61,11 +75,14 @@ impl Process {
     }
 
     /// Whether it has ended already.
-    pub(crate) fn is_gone(&self) -> bool {
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
         rustix::process::test_kill_process(self.pid).is_err()
     }
 
-    pub(crate) fn log(&self) -> String {
+    /// All that was read of its log.
+    #[must_use]
+    pub fn log(&self) -> String {
         self.log.lines.lock().expect("no thread panics with it").join("\n")
     }
 }

@@ -432,7 +432,7 @@ impl Driver {
             orders: Orders::default(),
             watch: Watchpoint::default(),
         });
-        lock(&part.current).incarnation = Some(incarnation.clone());
+        part.begin(incarnation.clone());
         let life = Life { part: part.clone(), incarnation, reports: self.outbox.clone() };
         self.lives[id.index()] = Some(self.runtime.spawn(life.live()).abort_handle());
     }
@@ -441,9 +441,7 @@ impl Driver {
         Event::Stopping { component: self.name(id), allowed }.log();
         lock(&self.shared.recorder).told_to_stop(id, now, allowed);
         let part = &self.parts[id.index()];
-        if let Some(slot) = part.slot() {
-            slot.close();
-        }
+        part.stop_lending();
         self.incarnation(id, |it| {
             it.scope.begin_stop();
             it.stop.ask();
@@ -453,7 +451,8 @@ impl Driver {
 
     fn cut(&mut self, id: Id, all: bool) {
         self.busy[id.index()] = polls::under_way();
-        let doing = self.doing(id);
+        let before_its_turn = lock(&self.shared.recorder).was_told_by_force(id);
+        let doing = if before_its_turn { "waiting for its turn".to_owned() } else { self.doing(id) };
         let allowed = self.engine.allowed(id);
         if !all {
             // The forced stage has been announced as a whole.
@@ -479,8 +478,7 @@ impl Driver {
         Event::Abandoned { component: self.name(id), doing: &doing }.log();
         let part = self.parts[id.index()].clone();
         part.holder.gone.store(true, Ordering::Release);
-        if let Some(slot) = part.slot() {
-            slot.close();
+        if let Some(slot) = part.stop_lending() {
             self.note_leases(id, slot.outstanding().iter().map(ToString::to_string).collect());
         }
         if let Some(incarnation) = part.incarnation() {
@@ -579,12 +577,12 @@ impl Driver {
         let part = &self.parts[id.index()];
         if let Some(busy) = polls::under_way().into_iter().find(|busy| busy.mark == part.mark) {
             let what = evenkeel_os::threads::describe(busy.os_id).unwrap_or_else(|| "doing something".to_owned());
-            return format!("holding the runtime thread `{}` without yielding ({what})", busy.thread);
+            return format!("holding the runtime thread `{}` without yielding: {what}", busy.thread);
         }
         let Some(incarnation) = part.incarnation() else { return "not started".to_owned() };
         let thread = incarnation.watch.os_thread.load(Ordering::Relaxed);
         match (thread != 0).then(|| evenkeel_os::threads::describe(thread)).flatten() {
-            Some(what) => format!("blocking its own thread ({what})"),
+            Some(what) => format!("blocking its own thread: {what}"),
             None => incarnation.watch.doing().to_owned(),
         }
     }

@@ -190,6 +190,8 @@ impl Life {
         self.watch(Stage::AwaitingLeases);
         let back = self.leases_back(slot).await;
         let leases = if back { Vec::new() } else { names(slot) };
+        // The last one may have come back just now: then nobody is to be named, and the value is to be closed.
+        let back = leases.is_empty();
         self.watch(Stage::Closing);
         let closed = match self.close(slot, close, back).await {
             Stopped::Done(closed) => closed,

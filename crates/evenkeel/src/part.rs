@@ -50,6 +50,8 @@ pub(crate) struct Part {
 pub(crate) struct Current {
     pub(crate) slot: Option<Arc<Slot>>,
     pub(crate) incarnation: Option<Arc<Incarnation>>,
+    /// Nothing is lent any more, not even what is opened after this was said.
+    closed: bool,
 }
 
 impl Part {
@@ -66,10 +68,31 @@ impl Part {
         lock(&self.current).incarnation.clone()
     }
 
-    /// Lends a value from now on.
+    /// Begins a life, which may lend a value again.
+    pub(crate) fn begin(&self, incarnation: Arc<Incarnation>) {
+        let mut current = lock(&self.current);
+        current.incarnation = Some(incarnation);
+        current.closed = false;
+    }
+
+    /// Lends a value from now on, unless the life that opened it was told to end in the meantime (L12).
     pub(crate) fn lend(&self, slot: Arc<Slot>) {
-        lock(&self.current).slot = Some(slot);
+        let mut current = lock(&self.current);
+        if current.closed {
+            slot.close();
+        }
+        current.slot = Some(slot);
+        drop(current);
         self.changed.notify_waiters();
+    }
+
+    /// No new leases from here on; gives back the value's slot if there is one.
+    pub(crate) fn stop_lending(&self) -> Option<Arc<Slot>> {
+        let mut current = lock(&self.current);
+        current.closed = true;
+        let slot = current.slot.clone();
+        drop(current);
+        slot.inspect(|slot| slot.close())
     }
 
     /// Hands over what the component needs; `None` if something of it has ended in the meantime.

@@ -164,6 +164,12 @@ impl Recorder {
         notes.allowed = Some(notes.used.saturating_add(allowed));
     }
 
+    /// Whether it was told to stop only because the forced stage began.
+    pub(crate) fn was_told_by_force(&self, id: Id) -> bool {
+        let notes = &self.rows[id.index()];
+        self.forced && !notes.had_its_turn && notes.stop.is_some()
+    }
+
     /// The first failure of an incarnation is its error; what follows from it is not.
     pub(crate) fn failed(&mut self, id: Id, failure: Failure) {
         self.rows[id.index()].failure.get_or_insert(failure);

@@ -94,8 +94,7 @@ pub fn state_dir(app: &str, env: Env<'_>) -> Result<PathBuf, DirError> {
 pub fn named_dir(dir: &Path) -> Result<PathBuf, DirError> {
     let create = DirBuilder::new().recursive(true).mode(PRIVATE).create(dir);
     create.map_err(|error| {
-        let hint = "create it by hand, or name a directory that this program may write";
-        DirError::new(dir, format!("cannot be created: {error}"), hint).because(error)
+        uncreatable(dir, error, "create it by hand, or name a directory that this program may write")
     })?;
     rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
         let error = io::Error::from(error);
@@ -139,8 +138,16 @@ fn absolute(env: Env<'_>, name: &str) -> Option<PathBuf> {
 fn create(dir: &Path, variable: &str) -> Result<(), DirError> {
     DirBuilder::new().recursive(true).mode(PRIVATE).create(dir).map_err(|error| {
         let hint = format!("create it by hand, or set {variable} to a directory that this program may write");
-        DirError::new(dir, format!("cannot be created: {error}"), hint).because(error)
+        uncreatable(dir, error, &hint)
     })
+}
+
+fn uncreatable(dir: &Path, error: io::Error, hint: &str) -> DirError {
+    let problem = match error.kind() {
+        io::ErrorKind::AlreadyExists => "is not a directory".to_owned(),
+        _ => format!("cannot be created: {error}"),
+    };
+    DirError::new(dir, problem, hint).because(error)
 }
 
 /// A directory somebody named for us: it must be one, and we must be able to write into it.

@@ -1,5 +1,67 @@
 //! Sockets: the Linux side.
+#![allow(unsafe_code)] // descriptors by number, and two calls between fork and exec
+
+use std::{
+    io,
+    net::TcpListener,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// Whether a read that did not fill its buffer shows that the socket is empty, so that an edge-triggered poller need not
 /// be asked again. True for epoll; on Windows a poller must be left to say so itself.
 pub const SHORT_READ_MEANS_EMPTY: bool = true;
+
+/// The first descriptor that is passed on, as systemd has it.
+const FIRST: RawFd = 3;
+
+/// The process that started this one.
+pub(crate) fn parent_id() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
+/// Takes the descriptors that this process was started with. They can be taken once.
+pub(crate) fn take(count: u16) -> io::Result<Vec<TcpListener>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::AcqRel) {
+        return Ok(Vec::new());
+    }
+    (FIRST..FIRST + RawFd::from(count)).map(take_one).collect()
+}
+
+fn take_one(number: RawFd) -> io::Result<TcpListener> {
+    // SAFETY: only borrowed for the two questions below, which answer with an error if there is no such descriptor.
+    let asked = unsafe { BorrowedFd::borrow_raw(number) };
+    let listens = rustix::net::sockopt::socket_acceptconn(asked);
+    if !listens.is_ok_and(|listens| listens) {
+        return Err(io::Error::other(format!("descriptor {number} was passed on and is no listening socket")));
+    }
+    rustix::io::fcntl_setfd(asked, rustix::io::FdFlags::CLOEXEC)?;
+    // SAFETY: it is open (just asked), whoever started this process gave it away, and `take` runs once.
+    let owned = unsafe { OwnedFd::from_raw_fd(number) };
+    Ok(TcpListener::from(owned))
+}
+
+/// Puts the sockets at the descriptors from [`FIRST`] on, in the process that `command` will start.
+pub(crate) fn pass_on(command: &mut Command, listeners: &[&TcpListener]) -> io::Result<()> {
+    let past = FIRST + RawFd::try_from(listeners.len()).map_err(io::Error::other)?;
+    // Copies out of the way of the numbers that they will get, kept until `command` is dropped.
+    let copies: Vec<OwnedFd> =
+        listeners.iter().map(|listener| rustix::io::fcntl_dupfd_cloexec(listener, past)).collect::<Result<_, _>>()?;
+    let place = move || {
+        for (copy, number) in copies.iter().zip(FIRST..) {
+            // SAFETY: dup2 is async-signal-safe and touches no memory; what the number was before is this child's alone.
+            if unsafe { libc::dup2(copy.as_raw_fd(), number) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only calls dup2 and reads errno: no allocation, no lock.
+    unsafe { command.pre_exec(place) };
+    Ok(())
+}

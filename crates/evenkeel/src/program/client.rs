@@ -11,7 +11,7 @@ use evenkeel_os::{
 use evenkeel_plan::{cause::exit, draw, limit::seconds};
 
 use super::{
-    Exit, complain,
+    Exit, WIDTH, complain,
     control::{Answer, Ask},
     line::{Place, Shape},
     print, refuse,
@@ -20,8 +20,6 @@ use crate::{App, Status};
 
 /// A running service answers at once; this long says that it does not.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Tables are made for a terminal of this width.
-const WIDTH: usize = 80;
 
 pub(super) fn status(name: &str, place: &Place, json: bool) -> Exit {
     match question(name, place, Ask::Status) {

@@ -17,8 +17,10 @@ use std::{
 use evenkeel_events::{Event, Format, Receipt, Sink, store, table, timeline};
 use evenkeel_os::threads::spawn_named;
 
-/// Tables are made for a terminal of this width.
-const WIDTH: usize = 80;
+use super::WIDTH;
+
+/// A stop that was not clean but shorter than this explains itself without a picture.
+const WORTH_A_PICTURE_MS: f64 = 100.0;
 
 /// Where a receipt goes.
 #[derive(Clone, Debug, Default)]
@@ -167,7 +169,7 @@ pub(super) fn show(receipt: &Receipt, sink: &Sink, format: Format, kept: Option<
 
 fn picture(receipt: &Receipt, kept: Option<String>, places: &Places) -> String {
     let mut text = table(receipt, WIDTH);
-    if !receipt.is_clean() {
+    if !receipt.is_clean() && receipt.used_ms >= WORTH_A_PICTURE_MS {
         text.push('\n');
         text.push_str(&timeline::text(receipt, WIDTH));
     }

@@ -218,7 +218,7 @@ fn options(at: &ArgMatches) -> Options {
 
 /// `3s`, `1m 30s`, `500ms`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let explain = || format!("`{text}` is not a length of time; write it like `30s`, `1m 30s` or `500ms`");
+    let explain = || "write it like `30s` or `500ms`".to_owned();
     let span: jiff::SignedDuration = text.parse().map_err(|_| explain())?;
     Duration::try_from(span).map_err(|_| explain())
 }

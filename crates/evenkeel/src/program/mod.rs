@@ -28,6 +28,9 @@ use crate::{
     error::{Failure, Result},
 };
 
+/// What a command says is made for a terminal of this width.
+const WIDTH: usize = 80;
+
 /// How a program ended; what `main` returns.
 ///
 /// | code | meaning |
@@ -122,9 +125,34 @@ fn refuse(name: &str, problems: &[Problem]) -> Exit {
 /// One complaint of a command on standard error, in the form of every message: a sentence, then what to do.
 fn complain(text: &str, hint: Option<&str>) {
     use std::io::Write as _;
-    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    let hint = hint.map(|hint| wrapped("hint: ", hint)).unwrap_or_default();
     // Nobody may be reading; a command has nobody else to tell.
-    let _ = writeln!(std::io::stderr(), "error: {text}{hint}");
+    let _ = write!(std::io::stderr(), "{}{hint}", wrapped("error: ", text));
+}
+
+/// The text behind its label, broken at spaces where a terminal is full. Words, paths among them, stay whole.
+fn wrapped(label: &str, text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines() {
+        let mut used = 0;
+        for word in line.split(' ') {
+            let width = word.chars().count();
+            if used > 0 && used + 1 + width > WIDTH {
+                lines.push('\n');
+                used = 0;
+            }
+            let before = match used {
+                0 if lines.is_empty() => label.to_owned(),
+                0 => " ".repeat(label.len()),
+                _ => " ".to_owned(),
+            };
+            used += before.len() + width;
+            lines.push_str(&before);
+            lines.push_str(word);
+        }
+        lines.push('\n');
+    }
+    lines
 }
 
 /// A command's answer on standard output. A reader that went away (`| head`) is not an error.

@@ -372,7 +372,7 @@ fn explain_budget(plan: &Plan, name: &str) {
         return;
     }
     let budget = seconds(plan.budget.total);
-    let text = format!("limits shrink to fit the budget of {budget}; `{name} graph` shows how");
+    let text = format!("limits shrink to fit {budget}: see `{name} graph`");
     Event::Note { text: &text }.log();
     for line in plan.arithmetic() {
         tracing::debug!(target: "evenkeel", "{line}");
@@ -396,7 +396,7 @@ impl Hooks for Informed {
             let text = format!("control socket: {}", dir.join(evenkeel_os::control::SOCKET_FILE).display());
             Event::Note { text: &text }.log();
         }
-        let text = format!("running; stop with Ctrl-C, or from elsewhere with `{} stop`", self.name);
+        let text = format!("running; stop with Ctrl-C or `{} stop`", self.name);
         Event::Note { text: &text }.log();
     }
 }

@@ -268,35 +268,39 @@ async fn a_replaced_worker_does_not_run() {
 async fn nothing_is_lent_by_a_component_that_became_ready_after_it_was_told_to_stop_l2_l12() {
     let (app, diary) = (App::new("shop"), Diary::new());
     let (free, blocked) = std::sync::mpsc::channel::<()>();
-    let (go_on, may_go_on) = tokio::sync::oneshot::channel::<()>();
     let book = diary.clone();
-    let db = app.once().late_worker("db", (), async move |(), ready, stop| {
+    let open = async move |()| {
         tokio::task::yield_now().await; // whoever this turn has woken is not to be blocked with it
         book.note("blocking");
         let _ = blocked.recv();
-        eprintln!("DBG freed, told {}", stop.is_requested());
-        ready.with("db");
-        stop.requested().await;
-        book.note("db drains");
-        may_go_on.await.ok();
-        Ok(())
-    });
+        book.note("opened");
+        Ok("db")
+    };
+    let db = app.once().resource("db", (), open, async |_| DONE);
     let (hand_out, handed_out) = tokio::sync::oneshot::channel::<Watch<&'static str>>();
+    let (go_on, may_go_on) = tokio::sync::oneshot::channel::<()>();
     let book = diary.clone();
     let _peer = app.once().worker("peer", db.soft(), async move |db, stop| {
         let _ = hand_out.send(db);
         stop.requested().await;
-        book.note("end peer");
+        book.note("peer told");
+        may_go_on.await.ok(); // as long as it is there, `db` is not released
         Ok(())
     });
     let until = diary.clone();
-    let ending = tokio::spawn(app.run_until(async move { until.until("blocking").await }));
-    let watch = handed_out.await.expect("peer runs");
-    diary.until("end peer").await; // by now `db` was told as well: what is starting is told first
-    let _ = free.send(());
-    diary.until("db drains").await;
-    assert!(watch.get().is_none());
-    let _ = go_on.send(());
-    let receipt = ending.await.expect("no panic").expect("asked to stop");
-    assert_outcome(&receipt, "clean", 0);
+    let whole = app.run_until(async move { until.until("blocking").await });
+    let script = async {
+        let watch = handed_out.await.expect("peer runs");
+        diary.until("peer told").await; // by now `db` was told as well: what is starting is told first
+        let _ = free.send(());
+        diary.until("opened").await;
+        for _ in 0..10_000 {
+            assert!(watch.get().is_none());
+            tokio::task::yield_now().await;
+        }
+        let _ = go_on.send(());
+    };
+    // Both on this thread, which nobody blocks.
+    let (receipt, ()) = tokio::join!(whole, script);
+    assert_outcome(&receipt.expect("asked to stop"), "clean", 0);
 }
