@@ -147,7 +147,7 @@ fn the_state_directory_follows_systemd_then_xdg_then_home() {
 #[test]
 fn a_relative_path_in_the_environment_counts_as_unset() {
     let error = state_dir("orders", &|_| Some("relative".into())).unwrap_err();
-    assert!(error.to_string().contains("set STATE_DIRECTORY"), "{error}");
+    assert!(error.hint.contains("set STATE_DIRECTORY"), "{error:?}");
 }
 
 #[test]

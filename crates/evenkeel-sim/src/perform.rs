@@ -339,8 +339,7 @@ impl Actor {
 
     async fn run(&self, life: Life, held: &[Arc<Grip>], watches: &[Watch<Value>], stop: &Stop) -> Result {
         let span = self.span(life, Stage::Run);
-        let mut booby =
-            Booby { life, log: self.log().clone(), armed: self.part.bad_drop == BadDrop::Future };
+        let mut booby = Booby { life, log: self.log().clone(), armed: self.part.bad_drop == BadDrop::Future };
         drop(self.look(life, watches));
         for (number, task) in self.part.tasks.iter().enumerate() {
             let grip = held.first().map(|grip| grip.again());
@@ -362,7 +361,8 @@ impl Actor {
     }
 
     async fn play(&self, life: Life, watches: &[Watch<Value>], stop: &Stop) -> Result<(), Fault> {
-        let fallback = if self.part.finite { Run::Ok(Duration::from_millis(1)) } else { Run::UntilStop(Duration::ZERO) };
+        let fallback =
+            if self.part.finite { Run::Ok(Duration::from_millis(1)) } else { Run::UntilStop(Duration::ZERO) };
         let run = if life.turn <= self.part.bad_runs { self.part.run } else { fallback };
         match run {
             Run::Ok(time) => {

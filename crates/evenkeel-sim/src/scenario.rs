@@ -355,14 +355,8 @@ impl Maker {
     }
 
     fn component(&mut self, id: usize, shape: Shape, others: &[Component]) -> Component {
-        let kind = self.dice.of(&[
-            Kind::Resource,
-            Kind::Resource,
-            Kind::Worker,
-            Kind::Worker,
-            Kind::LateWorker,
-            Kind::Typed,
-        ]);
+        let kind =
+            self.dice.of(&[Kind::Resource, Kind::Resource, Kind::Worker, Kind::Worker, Kind::LateWorker, Kind::Typed]);
         let mut part = Component::new(kind);
         self.needs(id, shape, others, &mut part);
         part.optional = self.dice.one_in(8);

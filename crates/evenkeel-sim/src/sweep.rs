@@ -131,12 +131,7 @@ pub fn all_steps(scenario: &Scenario, hunt: Hunt, swept: &mut Swept) -> Result<(
     Ok(())
 }
 
-fn once(
-    scenario: &Scenario,
-    stopping: Stopping,
-    hunt: Hunt,
-    swept: &mut Swept,
-) -> Result<Trace, Box<Failure>> {
+fn once(scenario: &Scenario, stopping: Stopping, hunt: Hunt, swept: &mut Swept) -> Result<Trace, Box<Failure>> {
     let trace = run(scenario, stopping, hunt.plant);
     swept.runs += 1;
     swept.steps += trace.steps as u64;
@@ -180,8 +175,11 @@ fn work(what: Sweep, next: &AtomicU64, total: &Mutex<(Swept, HashSet<u64>)>) {
         swept.steps += one.steps;
         swept.stops += one.stops;
         swept.largest = swept.largest.max(scenario.components.len());
-        let first = |old: &Box<Failure>| failed.as_ref().is_none_or(|new| old.scenario.seed < new.scenario.seed);
-        if !swept.failure.as_ref().is_some_and(first) {
+        let is_first = match (&swept.failure, &failed) {
+            (Some(old), Some(new)) => new.scenario.seed <= old.scenario.seed,
+            (known, _) => known.is_none(),
+        };
+        if is_first {
             swept.failure = failed;
         }
         if swept.failure.is_some() || (swept.runs >= what.runs && graphs.len() >= what.graphs) {

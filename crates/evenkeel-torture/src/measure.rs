@@ -33,7 +33,13 @@ fn main() -> ExitCode {
     let matches = Command::new("torture-measure")
         .about("Measures how soon a process is gone, whatever it does")
         .arg(Arg::new("scenario").action(ArgAction::Append).help("Only those whose name contains one of these"))
-        .arg(Arg::new("runs").long("runs").value_parser(value_parser!(u32).range(1..)).default_value("5").help("Of each"))
+        .arg(
+            Arg::new("runs")
+                .long("runs")
+                .value_parser(value_parser!(u32).range(1..))
+                .default_value("5")
+                .help("Of each"),
+        )
         .get_matches();
     let wanted: Vec<String> = matches.get_many::<String>("scenario").unwrap_or_default().cloned().collect();
     let runs = matches.get_one::<u32>("runs").copied().unwrap_or(5);

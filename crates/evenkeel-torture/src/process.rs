@@ -1,10 +1,10 @@
 //! One fixture process: its log as it comes, its signals, its end.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader},
     os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus},
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -25,9 +25,20 @@ pub struct Process {
 
 #[derive(Default)]
 struct Log {
-    lines: Mutex<Vec<String>>,
+    read: Mutex<Read>,
     more: Condvar,
 }
+
+/// What was read so far.
+#[derive(Default)]
+struct Read {
+    lines: Vec<String>,
+    /// There is no more.
+    ended: bool,
+}
+
+/// What the program said last may come a little later than its end.
+const TRAIL: Duration = Duration::from_secs(5);
 
 impl Process {
     /// Starts it.
@@ -37,9 +48,12 @@ impl Process {
     pub fn start(command: &mut Command) -> Result<Self, String> {
         let mut child = command.spawn().map_err(|error| format!("cannot run the fixture: {error}"))?;
         let log = Arc::new(Log::default());
-        if let Some(stderr) = child.stderr.take() {
-            let log = log.clone();
-            thread::spawn(move || log.follow(stderr));
+        match child.stderr.take() {
+            Some(stderr) => {
+                let log = log.clone();
+                thread::spawn(move || log.follow(stderr));
+            }
+            None => log.follow(io::empty()),
         }
         let pid = Pid::from_child(&child);
         Ok(Self { pid, log, ended: watch(child) })
@@ -67,6 +81,7 @@ impl Process {
     /// It had to be killed.
     pub fn end(&self, patience: Duration) -> Result<(End, Instant), String> {
         if let Ok((status, at)) = self.ended.recv_timeout(patience) {
+            self.log.until_end(TRAIL);
             return Ok((end(status), at));
         }
         // It may have ended in this very moment; either way it is gone afterwards.
@@ -83,7 +98,7 @@ impl Process {
     /// All that was read of its log.
     #[must_use]
     pub fn log(&self) -> String {
-        self.log.lines.lock().expect("no thread panics with it").join("\n")
+        self.log.read().lines.join("\n")
     }
 }
 
@@ -116,21 +131,36 @@ fn end(status: ExitStatus) -> End {
 }
 
 impl Log {
-    fn follow(&self, stderr: impl Read) {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            self.lines.lock().expect("no thread panics with it").push(line);
-            self.more.notify_all();
-        }
+    fn read(&self) -> MutexGuard<'_, Read> {
+        self.read.lock().expect("no thread panics with it")
     }
 
+    fn follow(&self, stderr: impl io::Read) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            self.read().lines.push(line);
+            self.more.notify_all();
+        }
+        self.read().ended = true;
+        self.more.notify_all();
+    }
+
+    /// Whether it says this in time; not when it has ended without saying it.
     fn until(&self, text: &str, patience: Duration) -> bool {
-        let mut searched = 0;
-        let lines = self.lines.lock().expect("no thread panics with it");
-        let missing = |lines: &mut Vec<String>| {
-            let found = lines[searched..].iter().any(|line| line.contains(text));
-            searched = lines.len();
-            !found
-        };
-        !self.more.wait_timeout_while(lines, patience, missing).expect("no thread panics with it").1.timed_out()
+        let (mut searched, mut found) = (0, false);
+        self.wait(patience, |read| {
+            found = read.lines[searched..].iter().any(|line| line.contains(text));
+            searched = read.lines.len();
+            found || read.ended
+        });
+        found
+    }
+
+    fn until_end(&self, patience: Duration) {
+        self.wait(patience, |read| read.ended);
+    }
+
+    fn wait(&self, patience: Duration, mut is_over: impl FnMut(&Read) -> bool) {
+        let waited = self.more.wait_timeout_while(self.read(), patience, |read| !is_over(read));
+        drop(waited.expect("no thread panics with it"));
     }
 }

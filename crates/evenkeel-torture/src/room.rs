@@ -45,7 +45,13 @@ impl Room {
             fs::create_dir(room.state())?;
         }
         if disk == Disk::DeafPipe {
-            rustix::fs::mknodat(rustix::fs::CWD, room.dir.path().join("pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0)?;
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                room.dir.path().join("pipe"),
+                rustix::fs::FileType::Fifo,
+                Mode::RWXU,
+                0,
+            )?;
         }
         Ok(room)
     }

@@ -205,10 +205,24 @@ impl Scenario {
 /// All of them.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
-    [clean(), start(), hang(), block(), panics(), aborts(), early(), signals(), leaks(), inside(), coordinators(), terminals(), disks()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        clean(),
+        start(),
+        hang(),
+        block(),
+        panics(),
+        aborts(),
+        early(),
+        signals(),
+        leaks(),
+        inside(),
+        coordinators(),
+        terminals(),
+        disks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 const STOPPED: i32 = 12;
@@ -220,7 +234,9 @@ fn clean() -> Vec<Scenario> {
         Scenario::new("clean"),
         Scenario::of("clean", "clean-on-one-thread").threads("current"),
         Scenario::of("clean", "clean-by-command").steps([Step::Running, Step::StopCommand(0)]),
-        Scenario::of("floods-the-log", "floods-the-log").steps([Step::Mark("flooding"), Step::Running, Step::Term]).greedy(),
+        Scenario::of("floods-the-log", "floods-the-log")
+            .steps([Step::Mark("flooding"), Step::Running, Step::Term])
+            .greedy(),
     ]
 }
 
@@ -252,12 +268,19 @@ fn start() -> Vec<Scenario> {
             .ends(10, &["bad"])
             .only_order(&["bad", "db"])
             .says("the open panics"),
-        Scenario::new("start-times-out").steps(failing).ends(10, &["bad"]).only_order(&["bad", "db"]).says("not ready within"),
+        Scenario::new("start-times-out")
+            .steps(failing)
+            .ends(10, &["bad"])
+            .only_order(&["bad", "db"])
+            .says("not ready within"),
         Scenario::of("start-blocks-past-its-time", "start-times-out-blocked")
             .steps(failing)
             .ends(10, &["bad"])
             .only_order(&["bad", "db"]),
-        Scenario::new("start-fails-rollback-hangs").steps(failing).ends(10, &["deaf", "bad"]).only_order(&["bad", "deaf", "db"]),
+        Scenario::new("start-fails-rollback-hangs")
+            .steps(failing)
+            .ends(10, &["deaf", "bad"])
+            .only_order(&["bad", "deaf", "db"]),
     ]
 }
 
@@ -297,9 +320,11 @@ fn block() -> Vec<Scenario> {
         Scenario::of("drop-blocks", "drop-blocks").ends(STOPPED, &["bad"]).order(&["bad", "db"]),
         Scenario::of("value-drop-blocks", "drop-of-a-value-blocks").ends(STOPPED, &["bad"]).order(&["bad", "db"]),
         Scenario::of("close-blocks", "close-blocks").ends(STOPPED, &["bad"]).order(&["bad", "db"]),
-        held_up(Scenario::of("spins", "stop-command-during-a-busy-loop"))
-            .threads("1")
-            .steps([Step::Mark("blocking"), Step::Running, Step::StopCommand(12)]),
+        held_up(Scenario::of("spins", "stop-command-during-a-busy-loop")).threads("1").steps([
+            Step::Mark("blocking"),
+            Step::Running,
+            Step::StopCommand(12),
+        ]),
     ]
 }
 
@@ -307,15 +332,28 @@ fn block() -> Vec<Scenario> {
 fn panics() -> Vec<Scenario> {
     let panicking = [Step::Mark("panicking"), Step::Clock];
     vec![
-        Scenario::of("panics-in-run", "panic-in-run").steps(panicking).ends(11, &["bad"]).order(&["bad", "db"]).says("the run panics"),
+        Scenario::of("panics-in-run", "panic-in-run")
+            .steps(panicking)
+            .ends(11, &["bad"])
+            .order(&["bad", "db"])
+            .says("the run panics"),
         Scenario::of("panics-in-task", "panic-in-task")
             .steps(panicking)
             .ends(11, &["bad"])
             .order(&["bad", "db"])
             .says("the task panics"),
-        Scenario::of("panics-in-stop", "panic-in-stop").ends(STOPPED, &["bad"]).order(&["bad", "db"]).says("the stop panics"),
-        Scenario::of("panics-in-close", "panic-in-close").ends(STOPPED, &["bad"]).order(&["bad", "db"]).says("the close panics"),
-        Scenario::of("panics-in-drop", "panic-in-drop").ends(STOPPED, &["bad"]).order(&["bad", "db"]).says("the drop panics"),
+        Scenario::of("panics-in-stop", "panic-in-stop")
+            .ends(STOPPED, &["bad"])
+            .order(&["bad", "db"])
+            .says("the stop panics"),
+        Scenario::of("panics-in-close", "panic-in-close")
+            .ends(STOPPED, &["bad"])
+            .order(&["bad", "db"])
+            .says("the close panics"),
+        Scenario::of("panics-in-drop", "panic-in-drop")
+            .ends(STOPPED, &["bad"])
+            .order(&["bad", "db"])
+            .says("the drop panics"),
         Scenario::of("panics-in-drop-of-what-is-cut", "panic-in-drop-of-what-is-cut")
             .ends(STOPPED, &["bad"])
             .order(&["bad", "db"])
@@ -334,11 +372,19 @@ fn panics() -> Vec<Scenario> {
 
 /// The same where a panic aborts: nothing stops in order, but the receipt is written.
 fn aborts() -> Vec<Scenario> {
-    let abort = |scenario: Scenario| Scenario { end: End::Signal(6), culprits: vec!["bad"], ..scenario.aborts().only_order(&[]) };
+    let abort = |scenario: Scenario| Scenario {
+        end: End::Signal(6),
+        culprits: vec!["bad"],
+        ..scenario.aborts().only_order(&[])
+    };
     vec![
-        abort(Scenario::of("panics-in-run", "abort-in-run")).steps([Step::Mark("panicking"), Step::Clock]).says("the run panics"),
+        abort(Scenario::of("panics-in-run", "abort-in-run"))
+            .steps([Step::Mark("panicking"), Step::Clock])
+            .says("the run panics"),
         abort(Scenario::of("panics-in-stop", "abort-in-stop")).says("the stop panics"),
-        abort(Scenario::of("panics-in-open", "abort-in-open")).steps([Step::Mark("opening"), Step::Clock]).says("the open panics"),
+        abort(Scenario::of("panics-in-open", "abort-in-open"))
+            .steps([Step::Mark("opening"), Step::Clock])
+            .says("the open panics"),
     ]
 }
 
@@ -372,9 +418,18 @@ fn signals() -> Vec<Scenario> {
             .steps(twice(Step::Term, Step::Term))
             .ends(TERM, &forced)
             .after_second_signal(),
-        Scenario::of("stop-hangs", "two-signals-int").steps(twice(Step::Int, Step::Int)).ends(INT, &forced).after_second_signal(),
-        Scenario::of("stop-hangs", "int-then-term").steps(twice(Step::Int, Step::Term)).ends(TERM, &forced).after_second_signal(),
-        Scenario::of("stop-hangs", "term-then-int").steps(twice(Step::Term, Step::Int)).ends(INT, &forced).after_second_signal(),
+        Scenario::of("stop-hangs", "two-signals-int")
+            .steps(twice(Step::Int, Step::Int))
+            .ends(INT, &forced)
+            .after_second_signal(),
+        Scenario::of("stop-hangs", "int-then-term")
+            .steps(twice(Step::Int, Step::Term))
+            .ends(TERM, &forced)
+            .after_second_signal(),
+        Scenario::of("stop-hangs", "term-then-int")
+            .steps(twice(Step::Term, Step::Int))
+            .ends(INT, &forced)
+            .after_second_signal(),
         Scenario::of("stop-hangs", "stop-command-then-signals")
             .steps([Step::Running, Step::StopCommand(12), stuck[0], stuck[1], Step::Term, Step::Int])
             .ends(INT, &forced)
@@ -469,7 +524,10 @@ fn terminals() -> Vec<Scenario> {
             .only_order(&["bad", "deaf", "db"]),
         Scenario::of("clean", "stderr-without-a-reader").terminal(Terminal::Gone).ends(0, &blame),
         Scenario::of("clean", "stdout-and-stderr-closed").terminal(Terminal::Closed),
-        Scenario::of("stop-hangs", "stdout-and-stderr-closed-hang").terminal(Terminal::Closed).ends(STOPPED, &["bad"]).order(&["bad", "db"]),
+        Scenario::of("stop-hangs", "stdout-and-stderr-closed-hang")
+            .terminal(Terminal::Closed)
+            .ends(STOPPED, &["bad"])
+            .order(&["bad", "db"]),
     ]
 }
 
@@ -480,7 +538,10 @@ fn disks() -> Vec<Scenario> {
         Scenario::of("clean", "state-dir-read-only").disk(Disk::ReadOnly).ends(0, &blame),
         Scenario::of("clean", "state-dir-not-a-directory").disk(Disk::NotADirectory).ends(0, &blame),
         Scenario::of("clean", "state-dir-full").disk(Disk::Full).ends(0, &blame),
-        Scenario::of("stop-hangs", "state-dir-full-and-hang").disk(Disk::Full).ends(STOPPED, &["bad", "state directory"]).order(&["bad", "db"]),
+        Scenario::of("stop-hangs", "state-dir-full-and-hang")
+            .disk(Disk::Full)
+            .ends(STOPPED, &["bad", "state directory"])
+            .order(&["bad", "db"]),
         Scenario::of("stop-hangs", "state-dir-full-and-two-signals")
             .disk(Disk::Full)
             .steps([Step::Running, Step::Term, Step::Over("jobs"), Step::Term])

@@ -4,13 +4,13 @@
 //! run to run is replaced by placeholders. `UPDATE=1 cargo test -p evenkeel-torture --test transcripts` writes them
 //! anew; look at the difference as a user would.
 
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::LazyLock,
     time::Duration,
 };
@@ -55,10 +55,7 @@ impl Terminal {
 
     /// A command that ends by itself.
     fn run(&mut self, arguments: &[&str]) {
-        self.run_as(arguments, self.command(arguments).output().unwrap());
-    }
-
-    fn run_as(&mut self, arguments: &[&str], output: Output) {
+        let output = self.command(arguments).output().unwrap();
         self.typed(arguments);
         self.seen.push_str(&String::from_utf8_lossy(&output.stdout));
         self.seen.push_str(&String::from_utf8_lossy(&output.stderr));
@@ -152,7 +149,7 @@ fn first_start_and_clean_stop() {
 #[test]
 fn a_stop_that_is_not_clean_and_its_receipt() {
     let mut terminal = Terminal::new();
-    let run = ["run", "--stuck", "--budget", "1s"];
+    let run = ["run", "--stuck", "jobs", "--budget", "1s"];
     let service = terminal.start(&run);
     service.signal(Signal::TERM).unwrap();
     terminal.end(&run, &service);
@@ -164,11 +161,12 @@ fn a_stop_that_is_not_clean_and_its_receipt() {
 #[test]
 fn a_stop_that_is_forced() {
     let mut terminal = Terminal::new();
-    let service = terminal.start(&["--stuck"]);
+    let run = ["--stuck", "db"];
+    let service = terminal.start(&run);
     service.signal(Signal::INT).unwrap();
-    service.until_log("api        released").unwrap();
+    service.until_log("waiting for the last transaction").unwrap();
     service.signal(Signal::INT).unwrap();
-    terminal.end(&["--stuck"], &service);
+    terminal.end(&run, &service);
     terminal.is_as_in("forced");
 }
 

@@ -427,7 +427,7 @@ impl Driver {
         let gate = (part.spec.role == Role::Intake).then(|| self.gate.clone());
         let incarnation = Arc::new(Incarnation {
             attempt,
-            stop: Stop::new(scope.clone(), gate),
+            stop: Stop::new(scope.clone(), gate, self.outbox.clone()),
             scope,
             orders: Orders::default(),
             watch: Watchpoint::default(),

@@ -18,7 +18,7 @@ use evenkeel_plan::{
 };
 
 use crate::{
-    app::Declared,
+    app::{Declared, Problem},
     error::{Error, Result},
     lease::{Holder, Lease, Slot, lock},
     part::{BoxFuture, CloseRef},
@@ -149,6 +149,15 @@ impl<M> Handle<(), M> {
     /// It is a job: it is expected to end by itself. Whoever needs it starts after it succeeded. When all jobs are done
     /// and nothing essential runs besides, the service stops, cleanly.
     pub fn finite(self) -> Self {
+        let mut declared = lock(&self.declared);
+        let entry = declared.entries.get(self.id.index());
+        if let Some(spec) = entry.map(|entry| &entry.spec).filter(|spec| spec.activity == Activity::Passive) {
+            let text =
+                format!("`{}` at {} only lends a value, so it never ends by itself", spec.name, spec.declared_at);
+            let hint = "declare the job with `app.worker(..).finite()`".to_owned();
+            declared.problems.push(Problem { text, hint });
+        }
+        drop(declared);
         self.change(|spec| spec.activity = Activity::Finite)
     }
 }

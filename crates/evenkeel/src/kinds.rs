@@ -99,15 +99,21 @@ where
         Box::pin(async move {
             let given = cx.part.give::<N>()?;
             let work = self.work.get()?;
-            let (tell, told) = oneshot::channel();
+            let (tell, mut told) = oneshot::channel();
             let mut run: BoxFuture<Result> = Box::pin(async move { work(given, Ready { tell }, cx.stop).await });
             let value = tokio::select! {
                 biased;
-                told = told => told.map_err(|_| Error::from("it dropped its readiness without spending it"))?,
+                // The run first: readiness that it spends is heard in the same poll. From there on it works, and a stop
+                // must find it running and let it drain, not opening and to be dropped.
                 ended = &mut run => {
-                    ended?;
-                    return Err(Error::from("it ended before it was ready"));
+                    let Ok(value) = told.try_recv() else {
+                        ended?;
+                        return Err(Error::from("it ended before it was ready"));
+                    };
+                    run = Box::pin(async move { ended }); // ready, and done at once
+                    value
                 }
+                told = &mut told => told.map_err(|_| Error::from("it dropped its readiness without spending it"))?,
             };
             Ok(Opened { value: Arc::new(value), run: Some(run), close: None, note: None })
         })

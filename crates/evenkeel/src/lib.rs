@@ -58,15 +58,15 @@
 struct Readme;
 
 mod app;
-mod handle;
-mod needs;
-mod lease;
-mod stop;
 mod component;
 mod error;
+mod handle;
+mod lease;
+mod needs;
 mod program;
 mod running;
 mod status;
+mod stop;
 
 pub mod blocking;
 #[cfg(feature = "http")]

@@ -110,7 +110,8 @@ impl Recorder {
         }
         if self.stop_began.is_none() {
             let request = || Cause::Request { by: what.to_owned() };
-            self.stop_began(now, id.map_or_else(request, |component| Cause::ComponentFailed { component }), Duration::ZERO);
+            let cause = id.map_or_else(request, |component| Cause::ComponentFailed { component });
+            self.stop_began(now, cause, Duration::ZERO);
         }
     }
 

@@ -16,10 +16,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use evenkeel_plan::cause::Cause;
+use tokio::sync::{Notify, mpsc::UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-use crate::scope::{Scope, TaskOutput, Work};
+use crate::{
+    driver::Message,
+    scope::{Scope, TaskOutput, Work},
+};
 
 /// Told when this component must wind down. Cheap to clone; clones are one and the same stop.
 #[derive(Clone)]
@@ -33,19 +37,26 @@ struct Inner {
     asked: AtomicBool,
     scope: Arc<Scope>,
     gate: Option<Arc<Gate>>,
+    /// Where a wish for the service as a whole goes.
+    service: UnboundedSender<Message>,
     critical: AtomicUsize,
     /// The last critical section was left.
     left: Notify,
 }
 
 impl Stop {
-    pub(crate) fn new(scope: Arc<Scope>, gate: Option<Arc<Gate>>) -> Self {
-        Self::over(CancellationToken::new(), scope, gate)
+    pub(crate) fn new(scope: Arc<Scope>, gate: Option<Arc<Gate>>, service: UnboundedSender<Message>) -> Self {
+        Self::over(CancellationToken::new(), scope, gate, service)
     }
 
-    fn over(token: CancellationToken, scope: Arc<Scope>, gate: Option<Arc<Gate>>) -> Self {
+    fn over(
+        token: CancellationToken,
+        scope: Arc<Scope>,
+        gate: Option<Arc<Gate>>,
+        service: UnboundedSender<Message>,
+    ) -> Self {
         let (asked, critical, left) = (AtomicBool::new(false), AtomicUsize::new(0), Notify::new());
-        let inner = Inner { token, asked, scope, gate, critical, left };
+        let inner = Inner { token, asked, scope, gate, service, critical, left };
         Self { inner: Arc::new(inner) }
     }
 
@@ -172,11 +183,19 @@ impl Stop {
         self.inner.scope.work()
     }
 
+    /// Asks the whole service to stop, from inside a component; `why` goes into the receipt. It takes the same path as
+    /// every other cause, and returns at once: this component is told in its turn.
+    pub fn stop_service(&self, why: impl Into<String>) {
+        // A service that has ended needs no stop.
+        let _ = self.inner.service.send(Message::Stop(Cause::Request { by: why.into() }));
+    }
+
     /// A stop below this one: it can be asked for alone, and is asked for with this one.
     #[must_use]
     pub fn branch(&self) -> Branch {
         let token = self.inner.token.child_token();
-        Branch { stop: Self::over(token, self.inner.scope.clone(), self.inner.gate.clone()) }
+        let inner = &self.inner;
+        Branch { stop: Self::over(token, inner.scope.clone(), inner.gate.clone(), inner.service.clone()) }
     }
 
     pub(crate) fn ask(&self) {

@@ -401,7 +401,8 @@ mod tests {
     };
 
     fn interrupt(runtime: &tokio::runtime::Runtime) -> Interrupt {
-        Interrupt::new(Stop::new(Scope::new(0, runtime.handle().clone()), None)).expect("descriptors are left")
+        let (service, _) = tokio::sync::mpsc::unbounded_channel();
+        Interrupt::new(Stop::new(Scope::new(0, runtime.handle().clone()), None, service)).expect("descriptors are left")
     }
 
     fn runtime() -> tokio::runtime::Runtime {

@@ -239,7 +239,8 @@ fn picture(name: &str, status: &Status) -> String {
             facts.push(format!("started again {} times", component.restarts));
         }
         facts.extend(component.note.clone());
-        let line = format!("  {:<width$}  {:<9} {:<10} {}", component.name, component.kind, component.state, facts.join(", "));
+        let line =
+            format!("  {:<width$}  {:<9} {:<10} {}", component.name, component.kind, component.state, facts.join(", "));
         text.push_str(line.trim_end());
         text.push('\n');
     }

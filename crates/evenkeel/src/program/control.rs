@@ -38,7 +38,9 @@ pub(super) enum Ask {
 pub(super) enum Answer {
     Status(Status),
     /// The stop has begun; it ends within this many milliseconds.
-    Stopping { budget_ms: u64 },
+    Stopping {
+        budget_ms: u64,
+    },
     Stopped(Box<Receipt>),
     /// The state the service is in now.
     Now(String),

@@ -61,10 +61,18 @@ impl Place {
     fn blame(&self, receipt: &mut Receipt, why: &str) {
         match self {
             Self::File(file) => {
-                blame(receipt, "receipt file", &format!("the receipt could not be written to {}: {why}", file.display()));
+                blame(
+                    receipt,
+                    "receipt file",
+                    &format!("the receipt could not be written to {}: {why}", file.display()),
+                );
             }
             Self::StateDir(dir) => {
-                blame(receipt, "state directory", &format!("the receipt could not be kept in {}: {why}", dir.display()));
+                blame(
+                    receipt,
+                    "state directory",
+                    &format!("the receipt could not be kept in {}: {why}", dir.display()),
+                );
             }
         }
     }
@@ -118,11 +126,11 @@ fn write_all(
     until: Instant,
 ) -> Vec<(Place, Result<PathBuf, String>)> {
     let begun: Vec<_> = places.iter().map(|place| begin(place, receipt, durably)).collect();
-    let answer = |answer: mpsc::Receiver<io::Result<PathBuf>>| {
-        match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(outcome) => outcome.map_err(|error| error.to_string()),
-            Err(_) => Err("it did not take the receipt in time".to_owned()),
-        }
+    let answer = |answer: mpsc::Receiver<io::Result<PathBuf>>| match answer
+        .recv_timeout(until.saturating_duration_since(Instant::now()))
+    {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(_) => Err("it did not take the receipt in time".to_owned()),
     };
     places.iter().cloned().zip(begun.into_iter().map(answer)).collect()
 }

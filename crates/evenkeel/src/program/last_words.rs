@@ -135,9 +135,12 @@ impl LastWords {
         let Some(mut recorder) = told.recorder() else { return };
         let now = told.epoch.elapsed();
         let Panic { thread, place, text } = panic;
-        recorder.aborted(told.mine().map(|part| part.id), now, &format!("panic in thread `{thread}` at {place}"), || {
-            Failure::text(format!("panicked: {text}"))
-        });
+        recorder.aborted(
+            told.mine().map(|part| part.id),
+            now,
+            &format!("panic in thread `{thread}` at {place}"),
+            || Failure::text(format!("panicked: {text}")),
+        );
         let mut receipt = recorder.receipt(recorder.overdue(), now);
         drop(recorder);
         receipt.exit_code = exit::SIGNAL + SIGABRT;

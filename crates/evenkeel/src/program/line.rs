@@ -224,7 +224,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn option(name: &'static str, value: &'static str, env: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).env(env).hide_env_values(true).help(help).help_heading("Service options")
+    Arg::new(name)
+        .long(name)
+        .value_name(value)
+        .env(env)
+        .hide_env_values(true)
+        .help(help)
+        .help_heading("Service options")
 }
 
 fn run_options() -> Vec<Arg> {
@@ -240,22 +246,36 @@ fn run_options() -> Vec<Arg> {
         .value_parser(duration),
         option("receipt", "FILE", "EVENKEEL_RECEIPT", "Write the stop receipt here as well, as JSON")
             .value_parser(value_parser!(PathBuf)),
-        option("log-format", "FORMAT", "EVENKEEL_LOG_FORMAT", "How log lines look")
-            .value_parser(["human", "json"]),
-        option("log-level", "LEVEL", "EVENKEEL_LOG_LEVEL", "error, warn, info, debug, trace, or a filter like `info,shop::db=debug`"),
+        option("log-format", "FORMAT", "EVENKEEL_LOG_FORMAT", "How log lines look").value_parser(["human", "json"]),
+        option(
+            "log-level",
+            "LEVEL",
+            "EVENKEEL_LOG_LEVEL",
+            "error, warn, info, debug, trace, or a filter like `info,shop::db=debug`",
+        ),
         state_dir(),
         runtime_dir(),
     ]
 }
 
 fn state_dir() -> Arg {
-    option("state-dir", "DIR", "EVENKEEL_STATE_DIR", "Where receipts are kept [default: the platform's state directory]")
-        .value_parser(value_parser!(PathBuf))
+    option(
+        "state-dir",
+        "DIR",
+        "EVENKEEL_STATE_DIR",
+        "Where receipts are kept [default: the platform's state directory]",
+    )
+    .value_parser(value_parser!(PathBuf))
 }
 
 fn runtime_dir() -> Arg {
-    option("runtime-dir", "DIR", "EVENKEEL_RUNTIME_DIR", "Where the control socket is [default: the platform's runtime directory]")
-        .value_parser(value_parser!(PathBuf))
+    option(
+        "runtime-dir",
+        "DIR",
+        "EVENKEEL_RUNTIME_DIR",
+        "Where the control socket is [default: the platform's runtime directory]",
+    )
+    .value_parser(value_parser!(PathBuf))
 }
 
 fn run_command(name: &str) -> Command {

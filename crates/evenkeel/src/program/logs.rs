@@ -21,8 +21,10 @@ pub(super) fn begin(options: &Options) -> Result<Sink, Problem> {
         color: format == Format::Human && colour_is_wanted(),
         ..LogOptions::default()
     };
-    let subscriber = subscriber(&log, sink.clone())
-        .map_err(|error| Problem { text: error.to_string(), hint: "use a level like `info` or a filter like `info,shop::db=debug`".into() })?;
+    let subscriber = subscriber(&log, sink.clone()).map_err(|error| Problem {
+        text: error.to_string(),
+        hint: "use a level like `info` or a filter like `info,shop::db=debug`".into(),
+    })?;
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(sink)
 }

@@ -113,7 +113,8 @@ struct Held {
 
 impl Service {
     fn run(self, built: Built) -> Exit {
-        let runtimes = runtime(&built, &self.name).and_then(|user| Ok((user, Builder::new_current_thread().enable_time().build()?)));
+        let runtimes = runtime(&built, &self.name)
+            .and_then(|user| Ok((user, Builder::new_current_thread().enable_time().build()?)));
         let (user, engine) = match runtimes {
             Ok(runtimes) => runtimes,
             Err(error) => return internal(&format!("the runtime cannot be started: {error}")),
@@ -205,11 +206,7 @@ impl Service {
     }
 
     /// One instance of a name at a time; the lock's holder owns the control socket.
-    fn lock(
-        &self,
-        dir: Option<&PathBuf>,
-        warnings: &mut Vec<Unusable>,
-    ) -> Result<Option<InstanceLock>, Exit> {
+    fn lock(&self, dir: Option<&PathBuf>, warnings: &mut Vec<Unusable>) -> Result<Option<InstanceLock>, Exit> {
         let Some(dir) = dir else { return Ok(None) };
         match lock_instance(dir) {
             Ok(Ok(lock)) => Ok(Some(lock)),
@@ -252,7 +249,12 @@ impl Service {
     }
 
     /// First signal: stop. Second: force. Third: gone. None of them passes through a runtime before it takes effect.
-    fn signals(&self, outbox: &UnboundedSender<Message>, guardian: &Guardian, budget: Duration) -> Option<signals::Watch> {
+    fn signals(
+        &self,
+        outbox: &UnboundedSender<Message>,
+        guardian: &Guardian,
+        budget: Duration,
+    ) -> Option<signals::Watch> {
         let (to_driver, guardian) = (outbox.clone(), guardian.clone());
         let count = AtomicU32::new(0);
         let watch = signals::watch(move |signal| {

@@ -282,13 +282,17 @@ async fn nothing_is_lent_by_a_component_that_became_ready_after_it_was_told_to_s
     let book = diary.clone();
     let _peer = app.once().worker("peer", db.soft(), async move |db, stop| {
         let _ = hand_out.send(db);
+        book.note("run peer");
         stop.requested().await;
         book.note("peer told");
         may_go_on.await.ok(); // as long as it is there, `db` is not released
         Ok(())
     });
     let until = diary.clone();
-    let whole = app.run_until(async move { until.until("blocking").await });
+    let whole = app.run_until(async move {
+        until.until("run peer").await;
+        until.until("blocking").await;
+    });
     let script = async {
         let watch = handed_out.await.expect("peer runs");
         diary.until("peer told").await; // by now `db` was told as well: what is starting is told first

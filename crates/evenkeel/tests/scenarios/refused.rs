@@ -103,3 +103,12 @@ async fn a_propagation_delay_that_leaves_nothing_is_refused() {
     let app = App::new("shop").budget(Duration::from_secs(5)).propagation_delay(Duration::from_secs(5));
     assert!(refused(app).await.contains("propagation delay"));
 }
+
+#[tokio::test]
+async fn a_resource_cannot_be_a_job() {
+    let (app, diary) = (App::new("shop"), Diary::new());
+    let _jobs = app.resource("setup", (), async |()| Ok(()), async |()| DONE).finite();
+    let text = refused(app).await;
+    assert!(text.contains("`setup`") && text.contains("never ends by itself") && text.contains("hint: "), "{text}");
+    assert_eq!(diary.entries(), [""; 0], "nothing was opened");
+}

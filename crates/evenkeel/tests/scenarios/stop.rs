@@ -449,3 +449,17 @@ async fn the_receipt_has_a_row_for_each_component_with_its_stages_in_order() {
         (vec!["jobs".to_owned(), "db".to_owned()], &vec!["jobs".to_owned(), "db".to_owned()])
     );
 }
+
+#[tokio::test]
+async fn a_component_can_ask_the_whole_service_to_stop_l3() {
+    let (app, diary) = (App::new("shop"), Diary::new());
+    let db = resource(&app, "db", (), &diary);
+    let _jobs = app.worker("jobs", &db, async |_db, stop| {
+        stop.stop_service("the last job said so");
+        stop.requested().await;
+        DONE
+    });
+    let mut running = app.start().await.unwrap();
+    let receipt = running.ended().await;
+    assert_eq!((receipt.cause.as_str(), receipt.exit_code), ("the last job said so", 0));
+}

@@ -1,0 +1,371 @@
+//! From a request to its answer: limits before the handler, the ticket through it, the books after it.
+//!
+//! Policy: a handler can do nothing to the server. One that panics answers 500; one that waits for a body that comes too
+//! slowly is dropped and answered for with 408; when its client goes away its future is dropped.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Method, Request, Response, StatusCode, Version, header},
+    routing::future::RouteFuture,
+};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    Draining,
+    conn::{Conn, Protocol},
+    exchange::{Exchange, Ticket},
+    outcome::Outcome,
+    phase::Phase,
+};
+
+/// What hyper calls for every request of one connection.
+#[derive(Clone)]
+pub(crate) struct Answerer {
+    pub(crate) conn: Arc<Conn>,
+    pub(crate) router: Router,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Answerer {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let ticket = Ticket::new(&self.conn);
+        let bodiless = *request.method() == Method::HEAD;
+        let doing = match self.refusal(&request) {
+            Some(status) => Doing::Refused { status },
+            None => self.handle(request, ticket.exchange()),
+        };
+        Answering { ticket: Some(ticket), bodiless, doing }
+    }
+}
+
+impl Answerer {
+    fn handle(&self, request: Request<Incoming>, exchange: &Arc<Exchange>) -> Doing {
+        let request = self.prepare(request, exchange);
+        let mut router = self.router.clone();
+        // Layers may do work, and panic, before there is a future.
+        match catch_unwind(AssertUnwindSafe(|| router.call(request))) {
+            Ok(future) => Doing::Handling { future },
+            Err(panic) => Doing::Panicked { panic: Some(panic) },
+        }
+    }
+
+    fn prepare(&self, request: Request<Incoming>, exchange: &Arc<Exchange>) -> Request<Body> {
+        let (mut parts, incoming) = request.into_parts();
+        parts.extensions.insert(Draining::of(exchange.clone()));
+        parts.extensions.insert(axum::extract::ConnectInfo(self.conn.peer));
+        let body = if incoming.is_end_stream() {
+            Body::empty()
+        } else {
+            let limit = usize::try_from(self.conn.shared.limits.body_bytes).unwrap_or(usize::MAX);
+            Body::new(Limited::new(Uploaded { incoming, exchange: exchange.clone() }, limit))
+        };
+        Request::from_parts(parts, body)
+    }
+
+    /// The status that answers a request which no handler may see.
+    fn refusal(&self, request: &Request<Incoming>) -> Option<StatusCode> {
+        let limits = &self.conn.shared.limits;
+        if request.method() == Method::CONNECT {
+            return Some(StatusCode::NOT_IMPLEMENTED);
+        }
+        if target_bytes(request) > limits.uri_bytes {
+            return Some(StatusCode::URI_TOO_LONG);
+        }
+        if request.body().size_hint().exact().is_some_and(|bytes| bytes > limits.body_bytes) {
+            return Some(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        // RFC 9112, 3.2: exactly one host; which of two would be meant is anybody's guess.
+        let hosts = request.headers().get_all(header::HOST).iter().count();
+        let needs_host = request.version() == Version::HTTP_11;
+        if hosts > 1 || (needs_host && hosts == 0) {
+            return Some(StatusCode::BAD_REQUEST);
+        }
+        None
+    }
+}
+
+fn target_bytes<B>(request: &Request<B>) -> usize {
+    let uri = request.uri();
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    authority + uri.path_and_query().map_or(0, |path| path.as_str().len())
+}
+
+pin_project! {
+    /// The future of one answer.
+    pub(crate) struct Answering {
+        ticket: Option<Ticket>,
+        // Whether the answer has no body, whatever its fields say.
+        bodiless: bool,
+        #[pin]
+        doing: Doing,
+    }
+}
+
+pin_project! {
+    #[project = DoingProjected]
+    enum Doing {
+        Handling { #[pin] future: RouteFuture<Infallible> },
+        Refused { status: StatusCode },
+        Panicked { panic: Option<Box<dyn Any + Send>> },
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let exchange = this.ticket.as_ref().expect("not polled after the answer").exchange().clone();
+        let made = match this.doing.project() {
+            DoingProjected::Refused { status } => Made::alone(*status, Outcome::Refused),
+            DoingProjected::Panicked { panic } => panicked(&exchange, panic.take()),
+            DoingProjected::Handling { future } => {
+                if exchange.conn.protocol() == Protocol::Http2 {
+                    exchange.waker.register(cx.waker());
+                }
+                if exchange.upload.too_slow.load(Ordering::Acquire) {
+                    Made::alone(StatusCode::REQUEST_TIMEOUT, Outcome::Cut)
+                } else if exchange.is_to_be_cut() {
+                    Made::alone(StatusCode::SERVICE_UNAVAILABLE, Outcome::Cut)
+                } else {
+                    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+                        Ok(polled) => Made::by_handler(ready!(polled)),
+                        Err(panic) => panicked(&exchange, Some(panic)),
+                    }
+                }
+            }
+        };
+        let ticket = this.ticket.take().expect("not polled after the answer");
+        Poll::Ready(Ok(made.finish(ticket, *this.bodiless)))
+    }
+}
+
+/// An answer, and how its request will have ended once it is out.
+struct Made {
+    response: Response<Body>,
+    outcome: Outcome,
+}
+
+impl Made {
+    fn by_handler(response: Result<Response<Body>, Infallible>) -> Self {
+        let response = response.unwrap_or_else(|never| match never {});
+        Self { response, outcome: Outcome::Answered }
+    }
+
+    /// An answer that the server makes by itself. What is left of the request is not read, so the connection closes.
+    fn alone(status: StatusCode, outcome: Outcome) -> Self {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        Self { response, outcome }
+    }
+
+    fn finish(mut self, ticket: Ticket, bodiless: bool) -> Response<Answer> {
+        let exchange = ticket.exchange().clone();
+        exchange.answering.store(true, Ordering::Relaxed);
+        let status = self.response.status();
+        let conn = &exchange.conn;
+        if conn.protocol() == Protocol::Http1 {
+            if status == StatusCode::SWITCHING_PROTOCOLS {
+                conn.keep_until_tunnel_ends(ticket);
+                return self.response.map(Answer::untracked);
+            }
+            if conn.shared.phase() >= Phase::Discouraging {
+                self.response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        } else {
+            // RFC 9113, 8.2.2: these fields mean nothing here.
+            self.response.headers_mut().remove(header::CONNECTION);
+        }
+        let bodiless = bodiless || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let events = is_event_stream(&self.response);
+        let outcome = self.outcome;
+        self.response.map(|body| Answer::new(body, ticket, outcome, bodiless, events))
+    }
+}
+
+fn is_event_stream<B>(response: &Response<B>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    kind.starts_with(b"text/event-stream")
+}
+
+fn panicked(exchange: &Exchange, panic: Option<Box<dyn Any + Send>>) -> Made {
+    let panic = panic.unwrap_or_else(|| Box::new("twice"));
+    report_panic(exchange, panic.as_ref());
+    Made::alone(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Panicked)
+}
+
+fn report_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)");
+    tracing::error!(target: "evenkeel", route = exchange.route().name(), "a request handler panicked: {text}");
+}
+
+/// The body of a request, on its way to the handler.
+struct Uploaded {
+    incoming: Incoming,
+    exchange: Arc<Exchange>,
+}
+
+impl HttpBody for Uploaded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let (upload, shared) = (&this.exchange.upload, &this.exchange.conn.shared);
+        if upload.too_slow.load(Ordering::Acquire) {
+            let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "the body of the request came too slowly");
+            return Poll::Ready(Some(Err(axum::Error::new(late))));
+        }
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                this.exchange.upload_waker.register(cx.waker());
+                upload.wait(shared.now());
+                Poll::Pending
+            }
+            Poll::Ready(frame) => {
+                let bytes = match &frame {
+                    Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                    _ => 0,
+                };
+                upload.got(bytes, shared.now());
+                Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+pin_project! {
+    /// The body of an answer. Its request has not ended before it has.
+    pub(crate) struct Answer {
+        #[pin]
+        body: Body,
+        books: Books,
+    }
+}
+
+struct Books {
+    ticket: Option<Ticket>,
+    outcome: Outcome,
+    /// Whether all of the body was taken.
+    ended: bool,
+    events: bool,
+}
+
+impl Answer {
+    fn new(body: Body, ticket: Ticket, outcome: Outcome, bodiless: bool, events: bool) -> Self {
+        let ended = bodiless || body.is_end_stream();
+        Self { body, books: Books { ticket: Some(ticket), outcome, ended, events } }
+    }
+
+    fn untracked(body: Body) -> Self {
+        Self { body, books: Books { ticket: None, outcome: Outcome::Answered, ended: true, events: false } }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let mut this = self.project();
+        if let Some(cut) = this.books.cut(cx) {
+            return Poll::Ready(cut);
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| this.body.as_mut().poll_frame(cx)));
+        match polled {
+            Ok(Poll::Ready(None)) => {
+                this.books.ended = true;
+                Poll::Ready(None)
+            }
+            Ok(Poll::Ready(Some(Ok(frame)))) => {
+                this.books.ended = frame.is_trailers() || this.body.is_end_stream();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Ok(Poll::Ready(Some(Err(error)))) => {
+                this.books.end(Outcome::Failed);
+                Poll::Ready(Some(Err(error)))
+            }
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(panic) => Poll::Ready(Some(Err(this.books.panicked(panic.as_ref())))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Books {
+    /// Ends the body where its route says so: an event stream after an event, anything else visibly unfinished.
+    fn cut(&mut self, cx: &Context<'_>) -> Option<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let exchange = self.ticket.as_ref()?.exchange();
+        if exchange.conn.protocol() == Protocol::Http2 {
+            exchange.waker.register(cx.waker());
+        }
+        if self.ended || !exchange.is_to_be_cut() {
+            return None;
+        }
+        self.end(Outcome::Cut);
+        let unfinished = || axum::Error::new(std::io::Error::other("cut off: the server is being drained"));
+        Some(if self.events { None } else { Some(Err(unfinished())) })
+    }
+
+    fn panicked(&mut self, panic: &(dyn Any + Send)) -> axum::Error {
+        if let Some(ticket) = &self.ticket {
+            report_panic(ticket.exchange(), panic);
+        }
+        self.end(Outcome::Panicked);
+        axum::Error::new(std::io::Error::other("the body of the answer panicked"))
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.end(outcome);
+        }
+    }
+}
+
+impl Drop for Books {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        match self.outcome {
+            // Taken whole. Otherwise the ticket is dropped: somebody went away.
+            Outcome::Answered if self.ended => ticket.answered(),
+            Outcome::Answered => {}
+            other => ticket.end(other),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! R4.1b: no accepted request is lost over restarts, whatever the client; and the tester that says so can see losses.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails loudly; the loss table is for its reader")]
+
+mod common;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, routing::get};
+use common::loss::{Kind, Load, Losses};
+use evenkeel_http::{Drain, Listener, Listening, Report, Serving, Why, serve};
+
+const RESTARTS: u32 = 20;
+/// More than a client of this test takes between two requests, on a machine that does something else as well.
+const LINGER: Duration = Duration::from_millis(250);
+
+fn router() -> Router {
+    let work = async |_: String| {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        "done"
+    };
+    Router::new().route("/work", get(work).post(work))
+}
+
+fn drain(listening: Listening) -> Drain {
+    Drain { linger: LINGER, fresh_grace: LINGER, limit: Duration::from_secs(5), listening, ..Drain::default() }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// The new server accepts before the old one leaves.
+    HandOver,
+    /// The new server starts after the old one has ended, behind a socket that is held.
+    StopThenStart,
+}
+
+async fn restarts(way: Way, kind: Kind) -> (std::sync::Arc<Losses>, Vec<Report>) {
+    let held = Listener::bind("127.0.0.1:0").unwrap();
+    let load_addr: SocketAddr = held.addr();
+    let mut server = Some(serve(held.try_clone().unwrap(), router()).unwrap());
+    let load = Load::start(load_addr, kind, 32);
+    let (began, mut reports) = (Instant::now(), Vec::new());
+    for _ in 0..RESTARTS {
+        load.more(100).await;
+        let old: Serving = server.take().unwrap();
+        let next = || serve(held.try_clone().unwrap(), router()).unwrap();
+        reports.push(match way {
+            Way::HandOver => {
+                server = Some(next());
+                old.drain(drain(Listening::Shared)).await
+            }
+            Way::StopThenStart => {
+                let report = old.drain(drain(Listening::Held)).await;
+                server = Some(next());
+                report
+            }
+        });
+    }
+    load.more(100).await;
+    let losses = load.end().await;
+    let answered = losses.answered.load(std::sync::atomic::Ordering::Relaxed);
+    println!(
+        "{way:?} {kind:?}: {} lost of {answered} in {RESTARTS} restarts, {:.0}/s, longest {} ms {:?}",
+        losses.count(),
+        f64::from(u32::try_from(answered).unwrap()) / began.elapsed().as_secs_f64(),
+        losses.longest_ms.load(std::sync::atomic::Ordering::Relaxed),
+        losses.reasons(),
+    );
+    let last = server.take().unwrap().drain(drain(Listening::Closes)).await;
+    reports.push(last);
+    (losses, reports)
+}
+
+async fn loses_nothing(way: Way, kind: Kind) {
+    let (losses, reports) = restarts(way, kind).await;
+    assert_eq!(losses.count(), 0, "{:?}", losses.reasons());
+    for report in reports {
+        assert!(report.is_clean(), "{report}\n{report:?}");
+    }
+}
+
+macro_rules! rows {
+    ($($name:ident: $way:ident, $kind:ident;)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            loses_nothing(Way::$way, Kind::$kind).await;
+        }
+    )*};
+}
+
+rows! {
+    r4_1b_hand_over_loses_no_request_of_new_connections: HandOver, New;
+    r4_1b_hand_over_loses_no_request_of_kept_alive_connections: HandOver, KeepAlive;
+    r4_1b_hand_over_loses_no_request_of_http2: HandOver, Http2;
+    r4_1b_stop_then_start_loses_no_request_of_new_connections: StopThenStart, New;
+    r4_1b_stop_then_start_loses_no_request_of_kept_alive_connections: StopThenStart, KeepAlive;
+    r4_1b_stop_then_start_loses_no_request_of_http2: StopThenStart, Http2;
+}
+
+/// The control: the same clients against the usual graceful shutdown must see losses, or the tester is broken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tester_sees_what_axum_serve_loses() {
+    for kind in [Kind::New, Kind::KeepAlive] {
+        let held = Listener::bind("127.0.0.1:0").unwrap();
+        let start = || {
+            let listener = tokio::net::TcpListener::from_std(held.try_clone().unwrap().into_std()).unwrap();
+            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+            let serving = axum::serve(listener, router()).with_graceful_shutdown(async { drop(stopped.await) });
+            (stop, tokio::spawn(serving.into_future()))
+        };
+        let mut server = start();
+        let load = Load::start(held.addr(), kind, 32);
+        for _ in 0..RESTARTS {
+            load.more(100).await;
+            let (stop, ended) = std::mem::replace(&mut server, start());
+            let _ = stop.send(());
+            ended.await.unwrap().unwrap();
+        }
+        let losses = load.end().await;
+        println!("axum::serve, same socket, {kind:?}: {} lost {:?}", losses.count(), losses.reasons());
+        assert!(losses.count() > 0, "the tester is blind");
+    }
+}
+
+/// Asks through the socket until the server with this name has answered.
+async fn answers(addr: SocketAddr, name: &str) -> Result<(), String> {
+    loop {
+        let mut client = common::Raw::connect(addr).await;
+        client.send("GET /name HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await;
+        if client.rest().await.ends_with(name) {
+            return Ok(());
+        }
+    }
+}
+
+fn named(name: &'static str) -> Router {
+    Router::new().route("/name", get(async move || name))
+}
+
+#[tokio::test]
+async fn r4_1b_a_new_server_proves_itself_through_the_real_socket_before_the_old_one_leaves() {
+    let socket = Listener::bind("127.0.0.1:0").unwrap();
+    let addr = socket.addr();
+    let old = serve(socket.try_clone().unwrap(), named("old")).unwrap();
+    let new = serve(socket, named("new")).unwrap();
+    let report = old.hand_over(answers(addr, "new"), common::PATIENCE, drain(Listening::Shared)).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    answers(addr, "new").await.unwrap();
+    assert_eq!(new.addr(), addr);
+}
+
+#[tokio::test]
+async fn r4_1b_a_new_server_that_fails_or_is_late_leaves_the_old_one_serving() {
+    let old = serve(Listener::bind("127.0.0.1:0").unwrap(), named("old")).unwrap();
+    let addr = old.addr();
+    let failed = old.hand_over(async { Err("no database") }, common::PATIENCE, drain(Listening::Shared)).await;
+    let failed = failed.unwrap_err();
+    assert_eq!(failed.why, Why::Failed("no database"));
+    answers(addr, "old").await.unwrap();
+    let never = std::future::pending::<Result<(), String>>();
+    let late = failed.server.hand_over(never, Duration::from_millis(10), drain(Listening::Shared)).await.unwrap_err();
+    assert_eq!(late.why, Why::Late(Duration::from_millis(10)));
+    answers(addr, "old").await.unwrap();
+    assert!(late.server.drain(drain(Listening::Closes)).await.is_clean());
+}
