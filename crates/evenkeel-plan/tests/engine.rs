@@ -36,7 +36,7 @@ impl Life {
     }
 
     fn with(specs: Vec<Spec>, policy: Policy, budget: Budget) -> Self {
-        let graph = Graph::new(specs).unwrap();
+        let graph = Graph::new(specs).expect("the specs make a graph");
         let plan = Plan::new(&graph, &budget);
         Self { engine: Engine::new(graph, plan, policy), now: Duration::ZERO }
     }
@@ -51,7 +51,7 @@ impl Life {
     }
 
     fn id(&self, name: &str) -> Id {
-        self.engine.graph().find(name).unwrap()
+        self.engine.graph().find(name).expect("a component of this name")
     }
 
     fn state(&self, name: &str) -> Component {

@@ -328,8 +328,8 @@ impl Check<'_> {
             for holder in &out {
                 self.leaks.insert(holder.id, format!("its lease on c{id}")); // whose lease it is, not whose value
             }
-            self.known[id].leaked = out;
         }
+        self.known[id].leaked = out;
         Ok(())
     }
 
@@ -743,7 +743,9 @@ impl Check<'_> {
             let why = stop.unclean.get(&id).or_else(|| self.leaks.get(&id));
             return self.wrong(Invariant::ReceiptIsTrue, format!("c{id} is not named as a culprit: {why:?}"));
         }
-        let may = |id: usize| guilty.contains(&id) || stop.cut.contains(&id) || self.failed_one(receipt) == Some(id);
+        let kept: BTreeSet<usize> = self.known.iter().flat_map(|known| &known.leaked).map(|life| life.id).collect();
+        let own = |id: usize| guilty.contains(&id) || stop.cut.contains(&id) || kept.contains(&id);
+        let may = |id: usize| own(id) || self.failed_one(receipt) == Some(id);
         if let Some(id) = (0..self.known.len()).find(|id| is_named(*id) && !may(*id)) {
             return self.wrong(Invariant::ReceiptIsTrue, format!("c{id} is named as a culprit for nothing"));
         }
@@ -755,7 +757,8 @@ impl Check<'_> {
 
     fn leases(&self, receipt: &Receipt) -> Verdict {
         for (id, (row, known)) in receipt.components.iter().zip(&self.known).enumerate() {
-            for holder in &known.leaked {
+            let is_victim = self.stop.as_ref().is_some_and(|stop| stop.victims.contains(&id));
+            for holder in known.leaked.iter().filter(|_| !is_victim) {
                 let named = format!("`{}`", name(holder.id));
                 if !row.leaked_leases.iter().any(|lease| lease.contains(&named)) {
                     let text = format!("the lease of {named} on c{id} is not named");

@@ -1,5 +1,7 @@
 //! Each bug that can be planted in the engine is found, by the invariant that it breaks and within few runs.
 
+#![allow(clippy::print_stdout, reason = "a test says what it found")]
+
 use evenkeel_sim::{Invariant, Sabotage, shrink::shrink, sweep::*};
 
 /// Sweeps with the bug planted until this invariant breaks, and makes what was found small.
