@@ -16,6 +16,7 @@ use std::{
 };
 
 use evenkeel::{App, Handle, Lease, Needs, Ready, Result, Stop, Watch};
+use evenkeel_plan::limit::Limit;
 use tokio::time::sleep;
 
 use crate::{
@@ -271,9 +272,7 @@ impl Actor {
 
     /// Holds the thread: the clock goes on and nothing else does.
     fn block(&self, life: Life, time: Duration) {
-        self.log().note(What::Blocked(life, time));
-        // The first poll moves the clock; what it would wait for afterwards is only its turn.
-        let _ = pin!(tokio::time::advance(time)).poll(&mut Context::from_waker(Waker::noop()));
+        stand_still(self.log(), life.id, time);
     }
 
     fn opening(&self, life: Life) -> Act {
@@ -430,6 +429,13 @@ async fn perform_task(span: Span, task: Task, grip: Option<Arc<Grip>>, stop: Sto
     span.ends(Ok(()))
 }
 
+/// Moves the clock while nothing else can happen.
+pub(crate) fn stand_still(log: &Log, id: usize, time: Duration) {
+    log.note(What::Blocked(id, time));
+    // The first poll moves the clock; what it would wait for afterwards is only its turn.
+    let _ = pin!(tokio::time::advance(time)).poll(&mut Context::from_waker(Waker::noop()));
+}
+
 /// A component of the trait form.
 struct Typed(Arc<Actor>);
 
@@ -515,7 +521,9 @@ fn unit(handle: Handle<()>, part: &Component) -> Declared {
 }
 
 fn limited<T>(mut handle: Handle<T>, part: &Component) -> Handle<T> {
-    if let Some(limit) = part.stop_within {
+    if part.retries {
+        handle = handle.stop_limit(Limit::exponential(Duration::from_millis(20), 2, 3));
+    } else if let Some(limit) = part.stop_within {
         handle = handle.stop_within(limit);
     }
     if let Some(limit) = part.start_within {

@@ -15,13 +15,14 @@ use evenkeel::{
 };
 use evenkeel_plan::{
     cause::Cause,
+    engine::CUT_GRACE,
     policy::{Choice, StopView},
     spec::Id,
 };
 
 use crate::{
     dice::Dice,
-    perform::{Backstage, declare_all},
+    perform::{Backstage, declare_all, stand_still},
     scenario::{Later, Policy, Scenario},
     trace::{Ending, Log, Trace, What},
 };
@@ -139,6 +140,7 @@ struct Inputs {
     cause: Cause,
     stop_began: Option<usize>,
     later: Vec<(usize, Later)>,
+    frozen: Vec<bool>,
 }
 
 impl Inputs {
@@ -153,7 +155,22 @@ impl Inputs {
             cause: if scenario.by_signal { signal } else { request },
             stop_began: None,
             later: scenario.later.iter().rev().copied().collect(),
+            frozen: scenario.components.iter().map(|part| part.frozen).collect(),
         }
+    }
+
+    /// Lets time pass over a cut that is not answered. Components stand still meanwhile; the driver does not, as it has a
+    /// thread of its own in a program.
+    fn freeze(&self, commands: &[Command], log: &Log) -> bool {
+        let frozen = |command: &Command| match command {
+            Command::Cut { id, .. } => self.frozen[id.index()].then_some(id.index()),
+            _ => None,
+        };
+        let found = commands.iter().find_map(frozen);
+        if let Some(id) = found {
+            stand_still(log, id, CUT_GRACE);
+        }
+        found.is_some()
     }
 
     fn after(&mut self, step: usize, commands: &[Command]) -> Option<Input> {
@@ -180,8 +197,13 @@ fn observer(mut inputs: Inputs, log: Arc<Log>, steps: Arc<AtomicUsize>) -> Obser
     Box::new(move |now, commands| {
         let step = steps.fetch_add(1, Ordering::Relaxed);
         log.note_at(now, What::Step(commands.to_vec()));
-        let input = inputs.after(step, commands)?;
-        log.note_at(now, What::Given(input.clone()));
-        Some(input)
+        let frozen = inputs.freeze(commands, &log);
+        match inputs.after(step, commands) {
+            Some(input) => {
+                log.note_at(now, What::Given(input.clone()));
+                Some(input)
+            }
+            None => frozen.then_some(Input::Tick),
+        }
     })
 }

@@ -89,6 +89,8 @@ pub struct Component {
     pub stop_within: Option<Duration>,
     /// It can be closed by reference.
     pub close_ref: bool,
+    /// Its close is tried again, each time for longer; takes the place of `stop_within`.
+    pub retries: bool,
     /// How it opens, in its first `bad_opens` lives; later ones are quick.
     pub open: Act,
     /// See `open`.
@@ -105,6 +107,8 @@ pub struct Component {
     pub keeps: Keep,
     /// What panics when it is dropped.
     pub bad_drop: BadDrop,
+    /// It cannot be cut off: its thread stands still until the grace of a cut is over.
+    pub frozen: bool,
 }
 
 /// Which method of `App` declares a component.
@@ -217,6 +221,7 @@ impl Component {
             start_within: None,
             stop_within: None,
             close_ref: false,
+            retries: false,
             open: Act::Quick,
             bad_opens: 0,
             run: Run::UntilStop(Duration::ZERO),
@@ -225,6 +230,7 @@ impl Component {
             tasks: Vec::new(),
             keeps: Keep::No,
             bad_drop: BadDrop::Nothing,
+            frozen: false,
         }
     }
 
@@ -369,7 +375,8 @@ impl Maker {
         if self.dice.one_in(4) {
             part.start_within = Some(self.millis(&[50, 100, 1_000]));
         }
-        part.close_ref = part.lends() && !part.optional && self.dice.one_in(6);
+        part.close_ref = part.lends() && !part.optional && self.dice.one_in(3);
+        part.retries = part.close_ref && self.dice.one_in(2);
         part.open = if self.dice.one_in(3) { Act::After(self.a_while()) } else { Act::Quick };
         part.bad_opens = u32::MAX;
         part.run = Run::UntilStop(if self.dice.one_in(3) { self.a_while() } else { Duration::ZERO });
@@ -449,7 +456,7 @@ impl Maker {
 
     fn fault(&mut self, part: &mut Component) {
         let after = self.a_while();
-        match self.dice.below(12) {
+        match self.dice.below(13) {
             0 | 1 => {
                 part.open = self.dice.of(&[
                     Act::Hang,
@@ -488,6 +495,14 @@ impl Maker {
             10 => {
                 let task = self.dice.of(&[Task::Deaf, Task::Error(after), Task::Panic(after)]);
                 part.tasks.push(task);
+            }
+            11 => {
+                part.frozen = true;
+                match self.dice.below(3) {
+                    0 => part.open = Act::Hang,
+                    1 => part.close = Act::Hang,
+                    _ => (part.run, part.bad_runs) = (Run::Deaf, u32::MAX),
+                }
             }
             _ => {
                 part.bad_drop = self.dice.of(&[BadDrop::Future, BadDrop::Value]);

@@ -96,7 +96,7 @@ fn simpler_stop(scenario: &Scenario) -> impl Iterator<Item = Scenario> + use<'_>
     later.chain(plain)
 }
 
-const PLAINER: [fn(&mut Component); 12] = [
+const PLAINER: [fn(&mut Component); 14] = [
     |part| part.open = Act::Quick,
     |part| part.close = Act::Quick,
     |part| {
@@ -108,7 +108,9 @@ const PLAINER: [fn(&mut Component); 12] = [
     |part| part.intake = false,
     |part| part.stop_within = None,
     |part| part.start_within = None,
-    |part| part.close_ref = false,
+    |part| part.frozen = false,
+    |part| part.retries = false,
+    |part| (part.close_ref, part.retries) = (false, false),
     |part| part.bad_runs = u32::MAX,
     |part| part.bad_opens = u32::MAX,
 ];

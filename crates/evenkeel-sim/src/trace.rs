@@ -80,7 +80,7 @@ pub enum What {
     /// It gave it back.
     Back(Life, Life),
     /// A component held its thread.
-    Blocked(Life, Duration),
+    Blocked(usize, Duration),
 }
 
 /// A thing that happened, and when.

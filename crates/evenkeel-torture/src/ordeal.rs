@@ -102,6 +102,7 @@ impl Ordeal<'_> {
             Step::Term => self.signal(Signal::TERM, second)?,
             Step::Int => self.signal(Signal::INT, second)?,
             Step::StopCommand(code) => self.stop_command(code, second)?,
+            Step::Moment(time) => thread::sleep(time),
             Step::RuinStateDir => self.ruin_state_dir()?,
             Step::Clock => self.clock = Some(Instant::now()),
         }

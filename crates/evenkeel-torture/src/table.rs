@@ -57,6 +57,8 @@ pub enum Step {
     Int,
     /// The `stop` command in a process of its own; it has to end with this code.
     StopCommand(u8),
+    /// Let this much time pass, where the moment itself is what is tried.
+    Moment(Duration),
     /// Put a file where the state directory was.
     RuinStateDir,
     /// The time counts from here; without this, from the first signal or `stop`.
@@ -385,6 +387,12 @@ fn aborts() -> Vec<Scenario> {
         abort(Scenario::of("panics-in-open", "abort-in-open"))
             .steps([Step::Mark("opening"), Step::Clock])
             .says("the open panics"),
+        abort(Scenario::of("panics-in-run", "abort-with-a-deaf-pipe"))
+            .steps([Step::Mark("panicking"), Step::Clock])
+            .disk(Disk::DeafPipe),
+        abort(Scenario::of("panics-in-run", "abort-with-stderr-full"))
+            .steps([Step::Running, Step::Clock])
+            .terminal(Terminal::Full),
     ]
 }
 
@@ -485,7 +493,11 @@ fn leaks() -> Vec<Scenario> {
 /// Stops that come from inside.
 fn inside() -> Vec<Scenario> {
     vec![
-        Scenario::new("stops-itself").steps([Step::Mark("asking"), Step::Clock]),
+        Scenario::new("stops-the-service")
+            .steps([Step::Mark("asking"), Step::Clock])
+            .only_order(&["bad", "db"])
+            .says("the shop is still closed"),
+        Scenario::new("signals-itself").steps([Step::Mark("asking"), Step::Clock]),
         Scenario::new("asks-for-a-stop-and-waits-for-it")
             .steps([Step::Mark("asking"), Step::Clock])
             .ends(STOPPED, &["bad"])

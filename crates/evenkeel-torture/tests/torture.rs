@@ -18,7 +18,7 @@ use evenkeel_torture::{
     fixtures::Fixtures,
     judge::judge,
     ordeal::{Missing, ordeal},
-    table::{BUDGET, Scenario, scenarios},
+    table::{BUDGET, End, Scenario, Step, scenarios},
 };
 
 /// On a machine that is busy with something else.
@@ -44,9 +44,35 @@ fn main() -> ExitCode {
             });
         }
     });
-    let failed = failed.into_inner();
+    let mut failed = failed.into_inner();
+    if wanted.is_empty() {
+        failed += usize::from(!signal_at_any_moment(&fixtures));
+    }
     println!("{} scenarios, {failed} failed, {:.0} s", rows.len(), began.elapsed().as_secs_f64());
     ExitCode::from(u8::from(failed > 0))
+}
+
+/// A signal half a millisecond later each time, from the very beginning of the process: it either comes before anybody
+/// watches and does what it always does, or stops the service cleanly. There is nothing in between.
+#[allow(clippy::print_stdout, reason = "a test's report is its output")]
+fn signal_at_any_moment(fixtures: &Fixtures) -> bool {
+    let clean = scenarios().into_iter().find(|row| row.name == "clean").expect("a row of the table");
+    let fixture = fixtures.of(&clean).expect("the usual fixture is always there");
+    let (mut unwatched, mut wrong) = (0, Vec::new());
+    for moment in 0..40 {
+        let steps = vec![Step::Moment(moment * Duration::from_micros(500)), Step::Term];
+        match ordeal(&Scenario { steps, order: Vec::new(), ..clean.clone() }, fixture) {
+            Ok(finding) if finding.end == End::Signal(15) && finding.receipt.is_err() => unwatched += 1,
+            Ok(finding) => {
+                wrong.extend(judge(&Scenario { order: Vec::new(), ..clean.clone() }, &finding, BUDGET + SPARE));
+            }
+            Err(why) => wrong.push(format!("{why:?}")),
+        }
+    }
+    let result = if wrong.is_empty() { "ok     " } else { "FAILED " };
+    println!("{result} {:<44} {unwatched} of 40 before anybody watched", "signal-at-any-moment");
+    wrong.iter().for_each(|wrong| println!("  {wrong}"));
+    wrong.is_empty()
 }
 
 /// Runs one row and prints its line.

@@ -165,6 +165,7 @@ fn a_stop_that_is_forced() {
     let service = terminal.start(&run);
     service.signal(Signal::INT).unwrap();
     service.until_log("waiting for the last transaction").unwrap();
+    terminal.run(&["status"]);
     service.signal(Signal::INT).unwrap();
     terminal.end(&run, &service);
     terminal.is_as_in("forced");

@@ -450,9 +450,9 @@ impl Driver {
     }
 
     fn cut(&mut self, id: Id, all: bool) {
-        self.busy[id.index()] = polls::under_way();
         let before_its_turn = lock(&self.shared.recorder).was_told_by_force(id);
         let doing = if before_its_turn { "waiting for its turn".to_owned() } else { self.doing(id) };
+        self.busy[id.index()] = polls::under_way();
         let allowed = self.engine.allowed(id);
         if !all {
             // The forced stage has been announced as a whole.
@@ -577,7 +577,12 @@ impl Driver {
         let part = &self.parts[id.index()];
         if let Some(busy) = polls::under_way().into_iter().find(|busy| busy.mark == part.mark) {
             let what = evenkeel_os::threads::describe(busy.os_id).unwrap_or_else(|| "doing something".to_owned());
-            return format!("holding the runtime thread `{}` without yielding: {what}", busy.thread);
+            // One look shows a poll; only the same poll at the look before, when it was cut off, is one that does not end.
+            return if self.busy[id.index()].contains(&busy) {
+                format!("holding the runtime thread `{}` without yielding: {what}", busy.thread)
+            } else {
+                format!("on the runtime thread `{}`: {what}", busy.thread)
+            };
         }
         let Some(incarnation) = part.incarnation() else { return "not started".to_owned() };
         let thread = incarnation.watch.os_thread.load(Ordering::Relaxed);

@@ -18,9 +18,9 @@ use evenkeel_plan::cause::exit;
 use super::watchdog::{Verdict, Watchdog};
 
 /// After the second signal the process has this long.
-pub(super) const FORCED: Duration = Duration::from_millis(42);
+pub(super) const FORCED: Duration = Duration::from_millis(36);
 /// Time for the last words of a process whose driver did not end it.
-pub(super) const LAST_WORDS: Duration = Duration::from_millis(20);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(40);
 /// The same after the second signal.
 const LAST_WORDS_FORCED: Duration = Duration::from_millis(8);
 
@@ -51,7 +51,7 @@ impl Guardian {
 
     /// The stop has begun: everything has to be over within `budget`. Only the first call sets the deadline.
     pub(super) fn arm(&self, budget: Duration, code: u8) {
-        self.watchdog.arm(Instant::now() + budget.saturating_sub(LAST_WORDS), code);
+        self.watchdog.arm(Instant::now() + budget.saturating_sub(LAST_WORDS.min(budget / 10)), code);
     }
 
     /// The forced stage: the process has to be gone within [`FORCED`].

@@ -4,12 +4,13 @@
 //! Nothing here may wait for the rest of the process: locks are tried, writes are given a bounded time.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
 use evenkeel_events::{Event, Format, Receipt, Sink};
+use evenkeel_os::threads::spawn_named;
 use evenkeel_plan::cause::{Outcome, exit};
 
 use super::{
@@ -24,7 +25,7 @@ use crate::{
     record::{COORDINATOR, Recorder},
 };
 
-/// A process that a panic aborts takes this long for it at most.
+/// A process that a panic aborts waits this long for its receipt, and for its log, at most.
 const ABORTING: Duration = Duration::from_millis(200);
 /// The signal with which a panic aborts.
 const SIGABRT: u8 = 6;
@@ -109,9 +110,10 @@ impl LastWords {
         self.say(&mut recorder, None, text.to_owned());
         let receipt = recorder.receipt(outcome, told.epoch.elapsed());
         drop(recorder);
-        self.run.places.write_now(&receipt, guardian::LAST_WORDS / 4);
+        // The guardian does not wait for longer than it has, whatever hangs here: the table before the places, of which
+        // the one that the user named comes last and may be a pipe that nobody opens.
         show(&receipt, &self.run.sink, self.run.format, None, &self.run.places);
-        // What is not read by now is not going to be.
+        self.run.places.write_now(&receipt);
         let _ = self.run.sink.flush(guardian::LAST_WORDS / 4);
         receipt.exit_code
     }
@@ -144,9 +146,16 @@ impl LastWords {
         let mut receipt = recorder.receipt(recorder.overdue(), now);
         drop(recorder);
         receipt.exit_code = exit::SIGNAL + SIGABRT;
-        self.run.places.write_now(&receipt, ABORTING / 2);
         show(&receipt, &self.run.sink, self.run.format, None, &self.run.places);
-        let _ = self.run.sink.flush(ABORTING / 2);
+        let (speaker, (tell, told)) = (self.clone(), mpsc::channel());
+        let writes = spawn_named("evenkeel-last-words", move || {
+            speaker.run.places.write_now(&receipt);
+            let _ = tell.send(());
+        });
+        if writes.is_ok() {
+            let _ = told.recv_timeout(ABORTING);
+        }
+        let _ = self.run.sink.flush(ABORTING);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use evenkeel_events::{Event, Format, Receipt, Sink};
@@ -35,7 +35,7 @@ use tokio::{
 use super::{
     Exit, complain,
     control::{self, Ended},
-    guardian::Guardian,
+    guardian::{Guardian, LAST_WORDS},
     last_flush::{Manner, Places, last_flush},
     last_words::{LastWords, Told},
     line::Options,
@@ -59,9 +59,11 @@ const WITHOUT_STATE_DIR: Without = Without { what: "receipts are not kept", culp
 const WITHOUT_RUNTIME_DIR: Without = Without { what: "no control socket", culprit: None };
 
 /// How long somebody who waits for the end of a stop has to take its receipt.
-const FAREWELL: Duration = Duration::from_millis(10);
+const FAREWELL: Duration = Duration::from_millis(500);
+/// What is left of the budget for the way out after that.
+const WAY_OUT: Duration = Duration::from_millis(10);
 /// Time for the last flush after the second signal.
-const FORCED_FLUSH: Duration = Duration::from_millis(15);
+const FORCED_FLUSH: Duration = Duration::from_millis(10);
 
 /// Runs the service and returns how the process should end.
 pub(super) fn run(mut app: App, options: &Options) -> Exit {
@@ -127,7 +129,7 @@ impl Service {
         };
         let state_dir = self.directory(&self.options.state_dir, state_dir, &WITHOUT_STATE_DIR, &mut warnings);
         let places = Places { state_dir, file: self.options.receipt.clone(), shown_by: self.receipt_command() };
-        let (budget, flush) = (built.plan.budget.total, built.plan.budget.reserve * 3 / 4);
+        let (budget, flush) = (built.plan.budget.total, built.plan.budget.reserve * 5 / 8);
         explain_budget(&built.plan, &self.name);
 
         let control = if lock.is_some() { runtime_dir } else { None };
@@ -148,9 +150,11 @@ impl Service {
         let runner = Runner::of(user);
         let receipt = engine.block_on(driver.drive());
         last_words.finished(&receipt);
+        let used = Duration::try_from_secs_f64(receipt.used_ms / 1e3).unwrap_or_default();
+        let out_by = Instant::now() + budget.saturating_sub(used + LAST_WORDS.min(budget / 10) + WAY_OUT);
         let receipt = self.last_flush(receipt, &places, flush);
         ended.set(&receipt);
-        end(&receipt, runner, &guardian, held)
+        end(&receipt, runner, &guardian, held, out_by)
     }
 
     fn last_flush(&self, receipt: Receipt, places: &Places, time: Duration) -> Receipt {
@@ -300,13 +304,14 @@ fn is_forced(receipt: &Receipt) -> bool {
 }
 
 /// From the receipt to the exit code.
-fn end(receipt: &Receipt, user: Runner, guardian: &Guardian, held: Held) -> Exit {
+fn end(receipt: &Receipt, user: Runner, guardian: &Guardian, held: Held, out_by: Instant) -> Exit {
     let forced = is_forced(receipt);
     let left_running = receipt.components.iter().any(|row| row.state == "abandoned" || row.leaked_tasks > 0);
     let Held { server, _lock: lock, _signals: signals } = held;
     if let Some(server) = server {
         // Whoever waits for the stop gets the receipt, if it reads it soon.
-        server.shut_down(if forced { Duration::ZERO } else { FAREWELL });
+        let left = out_by.saturating_duration_since(Instant::now());
+        server.shut_down(if forced { Duration::ZERO } else { left.min(FAREWELL) });
     }
     drop(lock);
     if left_running || forced {
