@@ -1138,8 +1138,8 @@ impl Engine {
 
     /// Everything that is left is cut off now.
     fn force_stage(&mut self, now: Moment) {
-        if self.service.is_over() {
-            return;
+        if self.service.is_over() || self.all_are_over() {
+            return; // the last one ended in this very step
         }
         self.stop_mut().phase = Phase::Forced;
         self.out.push(Command::ForcedStage);

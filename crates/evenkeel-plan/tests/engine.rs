@@ -536,6 +536,15 @@ fn the_deadline_holds_whatever_the_budget() {
     }
 }
 
+#[test]
+fn an_end_at_the_very_deadline_is_in_time() {
+    let mut life = Life::with(vec![passive("db")], Policy::Reverse, Budget::new(s(1))).up(&["db"]);
+    life.stop("a test");
+    life.drained("db");
+    life.now = ms(900);
+    assert_eq!(life.closed("db", End::Clean), ["finish: clean"]);
+}
+
 /// A lease that never came back makes the exit code, even if its owner has restarted since.
 #[test]
 fn a_leak_in_an_earlier_life_is_not_forgotten() {

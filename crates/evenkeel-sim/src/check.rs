@@ -114,6 +114,8 @@ struct Known {
     ready_in_attempt: bool,
     ever_ready: bool,
     ever_succeeded: bool,
+    /// Its start took too long, perhaps before any code of its own ran.
+    timed_out: bool,
     /// In the order of their beginning.
     lives: Vec<Seen>,
     /// Leases of the last incarnation that left some behind.
@@ -173,6 +175,7 @@ impl<'a> Check<'a> {
             ready_in_attempt: false,
             ever_ready: false,
             ever_succeeded: false,
+            timed_out: false,
             lives: Vec::new(),
             leaked: BTreeSet::new(),
         };
@@ -396,6 +399,7 @@ impl Check<'_> {
 
     fn cut(&mut self, id: usize, all: bool) -> Verdict {
         let known = &mut self.known[id];
+        known.timed_out |= known.stops == 0;
         if let Some(life) = known.lives.last_mut() {
             life.was_cut = true;
         }
@@ -691,7 +695,8 @@ impl Check<'_> {
         if self.scenario.components[id].optional {
             return self.wrong(Invariant::Optional, format!("{}: it is optional", receipt.cause));
         }
-        if self.known[id].lives.iter().all(|life| life.faults.is_empty()) {
+        let known = &self.known[id];
+        if !known.timed_out && known.lives.iter().all(|life| life.faults.is_empty()) {
             return self.wrong(Invariant::FirstCause, format!("{}: it did not", receipt.cause));
         }
         if receipt.root_cause.is_empty() {

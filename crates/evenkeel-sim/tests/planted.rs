@@ -8,7 +8,7 @@ use evenkeel_sim::{Invariant, Sabotage, shrink::shrink, sweep::*};
 fn finds(plant: Sabotage, only: Invariant) {
     let hunt = Hunt { plant: Some(plant), only: Some(only) };
     // One thread: the first failure is then the same in every run.
-    let swept = sweep(Sweep { seed: 1, runs: 1_000, graphs: 0, hunt, threads: 1 });
+    let swept = sweep(Sweep { seed: 1, runs: 5_000, graphs: 0, hunt, threads: 1 });
     let Some(failure) = swept.failure.clone() else { panic!("{plant:?} does not break {only:?}: {swept}") };
     let runs = swept.runs;
     println!("{plant:?}: found after {runs} runs; at its smallest: {}", shrink(failure, Some(plant)));

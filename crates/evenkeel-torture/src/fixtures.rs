@@ -1,12 +1,15 @@
 //! Where the fixtures are.
 
 use std::{
+    env,
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use crate::table::Scenario;
 
+const FIXTURE: &str = "torture-fixture";
 /// The profile of the root Cargo.toml whose panics abort.
 const ABORT_PROFILE: &str = "torture-abort";
 
@@ -21,8 +24,22 @@ impl Fixtures {
     /// Builds the twin of this fixture, if it is not there yet.
     #[must_use]
     pub fn beside(usual: PathBuf) -> Self {
-        let aborting = build_aborting(&usual);
+        let aborting = build(&usual, ABORT_PROFILE);
         Self { usual, aborting }
+    }
+
+    /// Builds both in the target directory of this program, with the profile that it was built with itself.
+    ///
+    /// # Errors
+    /// Why that cannot be done.
+    pub fn of_program(program: &Path) -> Result<Self, String> {
+        let usual = program.with_file_name(FIXTURE).with_extension(env::consts::EXE_EXTENSION);
+        let profile = match profile_of(&usual)? {
+            "debug" => "dev",
+            other => other,
+        };
+        build(&usual, profile)?;
+        Ok(Self::beside(usual))
     }
 
     /// The one for this scenario.
@@ -37,13 +54,19 @@ impl Fixtures {
     }
 }
 
+/// Programs are in a directory named after their profile.
+fn profile_of(program: &Path) -> Result<&str, String> {
+    let dir = program.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+    dir.ok_or_else(|| format!("{} is not in a target directory", program.display()))
+}
+
 /// Profiles stand beside each other in one target directory.
-fn build_aborting(usual: &Path) -> Result<PathBuf, String> {
+fn build(usual: &Path, profile: &str) -> Result<PathBuf, String> {
     let target = usual.parent().and_then(Path::parent).ok_or("the fixture is not in a target directory")?;
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--offline", "--quiet", "--profile", ABORT_PROFILE, "--bin", "torture-fixture"])
+        .args(["build", "--quiet", "--profile", profile, "--bin", FIXTURE])
         .arg("--manifest-path")
         .arg(manifest)
         .arg("--target-dir")
@@ -52,8 +75,8 @@ fn build_aborting(usual: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !built.status.success() {
         let why = String::from_utf8_lossy(&built.stderr);
-        return Err(format!("no fixture whose panics abort: {}", why.trim()));
+        return Err(format!("the fixture cannot be built with profile {profile}: {}", why.trim()));
     }
     let name = usual.file_name().ok_or("the fixture has no name")?;
-    Ok(target.join(ABORT_PROFILE).join(name))
+    Ok(target.join(if profile == "dev" { "debug" } else { profile }).join(name))
 }

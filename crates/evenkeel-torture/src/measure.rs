@@ -56,11 +56,7 @@ fn main() -> ExitCode {
 /// Whether everything kept to the bar.
 fn measure(wanted: &[String], runs: u32) -> Result<bool, String> {
     let me = env::current_exe().map_err(|error| format!("cannot find the fixture: {error}"))?;
-    let usual = me.with_file_name("torture-fixture");
-    if !usual.exists() {
-        return Err(format!("{} is missing\nhint: build it with `cargo build --release --bins`", usual.display()));
-    }
-    let fixtures = Fixtures::beside(usual);
+    let fixtures = Fixtures::of_program(&me)?;
     say(&format!("{:<45} {:>7} {:>8} {:>8}  exit", "scenario", "bar ms", "median", "maximum"));
     let mut good = true;
     for row in scenarios().iter().filter(|row| is_wanted(row, wanted)) {
