@@ -46,7 +46,9 @@ pub struct Receipt {
     pub propagation_delay_ms: f64,
     /// The stop policy's word.
     pub policy: String,
-    /// Names of the components (or `standard error`, `state directory`) that kept the stop from being clean.
+    /// Names of the components that kept the stop from being clean, and a `stop coordinator` that failed. Besides, and
+    /// without an effect on the exit code, who hindered the last flush: `standard error`, `state directory`, `receipt
+    /// file`.
     #[serde(default)]
     pub culprits: Vec<String>,
     /// The components whose time decided how long the stop took, in the order they ended.

@@ -70,7 +70,7 @@ pub enum Input {
     Stop(Cause),
     /// Somebody wants it gone at once.
     Force(Cause),
-    /// The time that [`Engine::wake_at`] named has come.
+    /// The time that [`Engine::wake_at`] named has come, and nothing that happened before it is still to be put in.
     Tick,
 }
 
@@ -470,9 +470,9 @@ impl Engine {
             Input::Closed { id, end } => self.closed(id, end, now),
             Input::Stop(cause) => self.begin_stop(cause, now),
             Input::Force(cause) => self.force(cause, now),
-            Input::Tick => {}
+            // Nothing else fires a timer: what was answered in time may still be on its way behind another answer.
+            Input::Tick => self.fire_timers(now),
         }
-        self.fire_timers(now);
     }
 
     fn begin(&mut self, now: Moment) {
@@ -590,11 +590,8 @@ impl Engine {
     fn fire(&mut self, id: Id, timer: Timer, now: Moment) {
         match timer {
             Timer::Retry => self.start_if_possible(id, now),
-            Timer::Start => self.cut(id, false, CUT_GRACE, now),
-            Timer::Limit => {
-                self.mark_unclean();
-                self.cut(id, false, CUT_GRACE, now);
-            }
+            // Whether anything had to be cut off, and was not just ending, its answer says.
+            Timer::Start | Timer::Limit => self.cut(id, false, CUT_GRACE, now),
             Timer::Cut => self.abandon(id, now),
         }
     }

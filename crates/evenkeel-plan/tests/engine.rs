@@ -536,6 +536,16 @@ fn the_deadline_holds_whatever_the_budget() {
     }
 }
 
+/// The driver was late: the answer was there before the time was up, behind another one.
+#[test]
+fn an_answer_that_is_heard_late_is_still_in_time() {
+    let mut life = Life::of(vec![passive("a"), passive("b")]).up(&["a", "b"]);
+    life.stop("a test");
+    life.now = s(20);
+    assert_eq!(life.drained("a"), ["release a"]);
+    assert_eq!(life.drained("b"), ["release b"], "nobody was cut off in between");
+}
+
 #[test]
 fn an_end_at_the_very_deadline_is_in_time() {
     let mut life = Life::with(vec![passive("db")], Policy::Reverse, Budget::new(s(1))).up(&["db"]);

@@ -129,7 +129,6 @@ struct Stop {
     forced_at: Option<Duration>,
     /// The forced stage, by whatever it began.
     forced_stage: bool,
-    cut: BTreeSet<usize>,
     /// Cut off by the forced stage, perhaps before their turn: victims, not culprits.
     victims: BTreeSet<usize>,
     unclean: BTreeMap<usize, String>,
@@ -315,16 +314,25 @@ impl Check<'_> {
             let text = format!("c{id} is {:?} and was told to stop {} times", known.state, known.stops);
             return self.wrong(Invariant::StoppedOnce, text);
         }
+        if let (Component::Failed, true, false, Some(stop)) =
+            (known.state, known.timed_out, known.ready_in_attempt, &mut self.stop)
+        {
+            // Its start was cut off before the stop began, and its answer came after.
+            stop.unclean.entry(id).or_insert_with(|| "its start took too long".to_owned());
+        }
         let (attempt, was_ready) = (known.attempt, known.ready_in_attempt);
         let Some(life) = known.lives.last_mut().filter(|life| life.attempt == attempt) else { return Ok(()) };
         let out: BTreeSet<Life> = life.out.iter().filter(|(_, n)| **n > 0).map(|(holder, _)| *holder).collect();
         let part = &self.scenario.components[id];
-        let is_to_close = life.made && was_ready && (part.closes() || part.close_ref);
-        if is_to_close && life.closed == 0 && !life.was_cut && !life.abandoned && out.is_empty() {
+        let is_to_close = life.made && (part.closes() || part.close_ref);
+        let never_closed = is_to_close && life.closed == 0 && !life.abandoned && out.is_empty();
+        if never_closed && was_ready && !life.was_cut {
             return self.wrong(Invariant::StoppedOnce, format!("c{id} was never closed, and neither cut nor held"));
         }
-        if let (Some(fault), Some(stop)) = (life.faults.first(), &mut self.stop) {
-            stop.unclean.entry(id).or_insert_with(|| fault.clone());
+        // It may have been cut off before its close had a turn: that is not its own fault, and not in order either.
+        let never_closed = (never_closed && life.was_cut).then(|| "it was never closed".to_owned());
+        if let (Some(fault), Some(stop)) = (life.faults.first().cloned().or(never_closed), &mut self.stop) {
+            stop.unclean.entry(id).or_insert(fault);
         }
         // In the forced stage those who hold leases are cut off as well: nobody can say who would have given them back.
         if self.stop.as_ref().is_none_or(|stop| !stop.victims.contains(&id)) {
@@ -356,6 +364,7 @@ impl Check<'_> {
         let known = &mut self.known[id];
         known.attempt = attempt;
         known.stops = 0;
+        known.timed_out = false;
         known.ready_in_attempt = false;
         Ok(())
     }
@@ -403,13 +412,8 @@ impl Check<'_> {
         if let Some(life) = known.lives.last_mut() {
             life.was_cut = true;
         }
-        if let Some(stop) = &mut self.stop
-            && (all || known.stops > 0)
-        {
-            stop.cut.insert(id);
-            if all {
-                stop.victims.insert(id);
-            }
+        if let (true, Some(stop)) = (all, &mut self.stop) {
+            stop.victims.insert(id);
         }
         Ok(())
     }
@@ -419,9 +423,6 @@ impl Check<'_> {
         if let Some(life) = known.lives.last_mut().filter(|life| life.attempt == known.attempt) {
             life.abandoned = true;
             life.faults.push("it was abandoned".to_owned());
-        }
-        if let Some(stop) = &mut self.stop {
-            stop.cut.insert(id.index());
         }
         Ok(())
     }
@@ -438,7 +439,6 @@ impl Check<'_> {
             blocked: Duration::ZERO,
             forced_at: None,
             forced_stage: false,
-            cut: BTreeSet::new(),
             victims: BTreeSet::new(),
             unclean: BTreeMap::new(),
         });
@@ -732,11 +732,13 @@ impl Check<'_> {
         let failed = !self.first_given && self.failed_one(receipt).is_some();
         let forced = stop.forced_at.is_some() || stop.forced_stage;
         let reason = stop.unclean.iter().chain(&self.leaks).next();
-        let clean = !failed && !forced && stop.cut.is_empty() && reason.is_none() && !self.coordinator_failed;
+        let left_behind = self.known.iter().any(|known| known.state == Component::Abandoned);
+        let own_fault = failed || forced || left_behind || self.coordinator_failed;
+        let clean = !own_fault && reason.is_none();
         if clean != (receipt.exit_code == 0) {
             let text = format!(
-                "exit code {} although: failed {failed}, forced {forced}, cut {:?}, unclean {reason:?}",
-                receipt.exit_code, stop.cut
+                "exit code {} although: failed {failed}, forced {forced}, left behind {left_behind}, unclean {reason:?}",
+                receipt.exit_code
             );
             return self.wrong(Invariant::ReceiptIsTrue, text);
         }
@@ -753,7 +755,9 @@ impl Check<'_> {
             return self.wrong(Invariant::ReceiptIsTrue, format!("c{id} is not named as a culprit: {why:?}"));
         }
         let kept: BTreeSet<usize> = self.known.iter().flat_map(|known| &known.leaked).map(|life| life.id).collect();
-        let own = |id: usize| guilty.contains(&id) || stop.cut.contains(&id) || kept.contains(&id);
+        let left_behind = |id: usize| self.known[id].state == Component::Abandoned;
+        let own =
+            |id: usize| guilty.contains(&id) || stop.victims.contains(&id) || kept.contains(&id) || left_behind(id);
         let may = |id: usize| own(id) || self.failed_one(receipt) == Some(id);
         if let Some(id) = (0..self.known.len()).find(|id| is_named(*id) && !may(*id)) {
             return self.wrong(Invariant::ReceiptIsTrue, format!("c{id} is named as a culprit for nothing"));

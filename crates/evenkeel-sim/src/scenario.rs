@@ -368,7 +368,9 @@ impl Maker {
         part.optional = self.dice.one_in(8);
         part.finite = kind == Kind::Worker && self.dice.one_in(4);
         part.intake = kind == Kind::Worker && !part.finite && !part.optional && self.dice.one_in(3);
-        part.restart = self.dice.one_in(4).then(|| self.restart());
+        // What is optional is tried again for ever unless it says otherwise: let most of it say so.
+        let says = self.dice.one_in(4) != part.optional;
+        part.restart = says.then(|| self.restart());
         if self.dice.one_in(3) {
             part.stop_within = Some(self.millis(&[20, 100, 500, 2_000, 10_000]));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_plan::restart::{Backoff, Restart};
 use evenkeel_sim::{
     Scenario, Stopping, Trace, run,
-    scenario::{Act, BadDrop, Component, Kind, Later, Run, Task},
+    scenario::{Act, BadDrop, Component, Kind, Later, Policy, Run, Task},
     sweep::{Hunt, Swept, all_steps},
     trace::{Ending, What},
 };
@@ -132,4 +132,36 @@ fn a_failure_in_the_instant_of_force() {
         let scenario = of(vec![a(Kind::Worker), bad.clone(), a(Kind::Resource)]);
         sweeps(&Scenario { later: vec![(steps, Later::ForceByRequest)], ..scenario });
     }
+}
+
+/// A task that ended in the instant of the cut was said not to have ended: "0 of its tasks did not end in time".
+#[test]
+fn a_task_that_ends_as_it_is_cut_off() {
+    let part = Component { tasks: vec![Task::UntilStop(ms(100))], stop_within: Some(ms(100)), ..a(Kind::Worker) };
+    sweeps(&of(vec![part]));
+}
+
+/// A component that was cut off because another held the only thread had never begun.
+#[test]
+fn a_start_that_took_too_long_before_it_began() {
+    let holds = Component { open: Act::Block(ms(500)), bad_opens: u32::MAX, ..a(Kind::Resource) };
+    sweeps(&of(vec![holds, Component { start_within: Some(ms(100)), ..a(Kind::Resource) }]));
+}
+
+/// It had nothing to drain, was told so late because another held the only thread, and was said to be cut off at its limit.
+#[test]
+fn a_drain_of_nothing_that_is_heard_of_late() {
+    let holds = Component { run: Run::BlockInDrain(ms(500)), bad_runs: u32::MAX, ..a(Kind::LateWorker) };
+    let short = Component { stop_within: Some(ms(20)), ..a(Kind::Resource) };
+    // So many that the driver gets a turn before the last of them does.
+    let all = std::iter::once(holds).chain(std::iter::repeat_n(short, 70)).collect();
+    sweeps(&Scenario { policy: Policy::Broadcast, ..of(all) });
+}
+
+/// The value of a component that was left behind went with the driver, and its panic took the receipt along.
+#[test]
+fn a_value_that_was_left_behind_and_panics() {
+    let db = Component { bad_drop: BadDrop::Value, ..a(Kind::Resource) };
+    let stuck = Component { hard: vec![0], frozen: true, run: Run::Deaf, bad_runs: u32::MAX, ..a(Kind::Typed) };
+    sweeps(&Scenario { budget: ms(300), ..of(vec![db, stuck]) });
 }

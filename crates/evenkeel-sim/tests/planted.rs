@@ -60,7 +60,6 @@ fn a_state_that_is_passed_over() {
 }
 
 #[test]
-#[ignore = "open: optional components with a restart policy are too rare in the scenarios for it to show"]
 fn an_optional_component_that_ends_the_service() {
     finds(Sabotage::OptionalIsEssential, Invariant::Optional);
 }

@@ -9,7 +9,7 @@ use evenkeel_sim::{
 };
 
 /// Enough for everything to have happened.
-const SCENARIOS: u64 = 900;
+const SCENARIOS: u64 = 600;
 /// Each is stopped at this many of its steps.
 const STOPS: usize = 8;
 

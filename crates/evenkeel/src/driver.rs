@@ -194,18 +194,34 @@ impl Driver {
             tokio::select! {
                 biased;
                 message = self.inbox.recv() => self.take_in(message.expect("the driver holds a sender itself")),
-                () = until(wake) => self.feed(Input::Tick),
+                () = until(wake) => {}
                 () = until(sample) => self.sample(),
             }
-            // What is there already needs no timer.
+            // What is there already came before whatever timer is due: whoever has answered is not cut off for it. Few
+            // messages can be there, see `Message`.
             while self.outcome.is_none()
                 && let Ok(message) = self.inbox.try_recv()
             {
                 self.take_in(message);
             }
+            if self.outcome.is_none() && self.engine.wake_at().is_some_and(|at| at <= self.now()) {
+                self.feed(Input::Tick);
+            }
         }
         let outcome = self.outcome.expect("the loop ends with it");
-        lock(&self.shared.recorder).receipt(outcome, self.now())
+        let receipt = lock(&self.shared.recorder).receipt(outcome, self.now());
+        self.leave_to_the_runtime();
+        receipt
+    }
+
+    /// Values of what was left behind: dropping them is user code, which may block or panic, and has no place here.
+    fn leave_to_the_runtime(&self) {
+        for part in &self.parts {
+            let (mark, Some(value)) = (part.mark, part.take_slot()) else { continue };
+            let drops = async move { drop(polls::guarded(mark, || drop(value))) };
+            // A runtime that is gone drops it at once.
+            drop(polls::guarded(mark, || drop(self.runtime.spawn(drops))));
+        }
     }
 
     fn now(&self) -> Moment {

@@ -116,7 +116,7 @@ impl Life {
             Stopped::Done(()) => {}
             Stopped::CutAll => return Stopped::CutAll,
             Stopped::Cut => {
-                ran = ran.and_then(|()| Err(self.unjoined()));
+                ran = ran.and_then(|()| self.unjoined().map_or(Ok(()), Err));
                 self.incarnation.scope.abort();
                 self.incarnation.scope.joined().await;
             }
@@ -166,7 +166,11 @@ impl Life {
                     reported = true;
                     self.tell(What::RunEnded(result.clone()));
                 }
-            } else if orders.told(Orders::CUT_DRAIN | Orders::CUT_ALL) {
+                continue;
+            }
+            // The order and the cut came together, and no run was going on: tasks that still do are named as they are cut.
+            let is_over = run.is_none() && orders.told(Orders::STOP);
+            if orders.told(Orders::CUT_ALL) || (orders.told(Orders::CUT_DRAIN) && !is_over) {
                 // Before the run: work that it drops has been cut off, and has not ended by itself.
                 scope.abort();
                 let dropped = run.take().map_or(Ok(()), |mut run| run.cut().map_err(Failure::text));
@@ -302,9 +306,11 @@ impl Life {
         }
     }
 
-    fn unjoined(&self) -> Failure {
+    /// `None`: the last one ended as the cut came.
+    fn unjoined(&self) -> Option<Failure> {
         let (count, sites) = self.incarnation.scope.left();
-        Failure::text(format!("{count} of its tasks did not end in time, spawned at {}", sites.join(", ")))
+        let text = || format!("{count} of its tasks did not end in time, spawned at {}", sites.join(", "));
+        (count > 0).then(|| Failure::text(text()))
     }
 
     fn watch(&self, stage: Stage) {

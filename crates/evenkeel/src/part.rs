@@ -95,6 +95,11 @@ impl Part {
         slot.inspect(|slot| slot.close())
     }
 
+    /// The slot, which nobody looks at any more.
+    pub(crate) fn take_slot(&self) -> Option<Arc<Slot>> {
+        lock(&self.current).slot.take()
+    }
+
     /// Hands over what the component needs; `None` if something of it has ended in the meantime.
     pub(crate) fn give<N: Form>(&self) -> Result<N::Given> {
         let mut lender = Lender { parts: self.needs.iter(), holder: &self.holder, site: self.site };

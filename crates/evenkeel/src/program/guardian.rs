@@ -18,11 +18,11 @@ use evenkeel_plan::cause::exit;
 use super::watchdog::{Verdict, Watchdog};
 
 /// After the second signal the process has this long.
-pub(super) const FORCED: Duration = Duration::from_millis(36);
+pub(super) const FORCED: Duration = Duration::from_millis(44);
 /// Time for the last words of a process whose driver did not end it.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(40);
 /// The same after the second signal.
-const LAST_WORDS_FORCED: Duration = Duration::from_millis(8);
+const LAST_WORDS_FORCED: Duration = Duration::from_millis(16);
 
 /// A deadline that is being watched.
 pub(super) struct Guardian {

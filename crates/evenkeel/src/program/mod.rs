@@ -44,6 +44,8 @@ const WIDTH: usize = 80;
 /// | 12 | the stop was not clean: something was cut off, left behind, leaked, or failed while closing |
 /// | 78 | the configuration was refused before anything started |
 /// | 128 + n | a second signal, number n, forced the end |
+///
+/// In a build whose panics abort, a panic ends the process by `SIGABRT`, after its receipt has been written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "return it from `main`"]
 pub struct Exit {
