@@ -32,7 +32,8 @@ struct Terminal {
 
 impl Terminal {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), seen: String::new() }
+        // Text is broken to the width of the terminal with the path in it, so that path is equally long everywhere.
+        Self { dir: tempfile::tempdir_in("/tmp").unwrap(), seen: String::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
