@@ -34,7 +34,17 @@ pub(crate) const PROMISES: &[Promise] = &[
         bar: "every row: <= budget + 50 ms; after a second signal: <= 50 ms",
         requirement: "R3.2e, R3.3c",
         package: "evenkeel-torture",
-        measure: &["test", "--release", "--package", "evenkeel-torture", "--test", "torture"],
+        measure: &[
+            "run",
+            "--release",
+            "--package",
+            "evenkeel-torture",
+            "--bin",
+            "torture-measure",
+            "--",
+            "--runs",
+            "3",
+        ],
     },
     Promise {
         id: "simulation",

@@ -59,12 +59,56 @@ fn measure(wanted: &[String], runs: u32) -> Result<bool, String> {
     let fixtures = Fixtures::of_program(&me)?;
     say(&format!("{:<45} {:>7} {:>8} {:>8}  exit", "scenario", "bar ms", "median", "maximum"));
     let mut good = true;
+    let mut figure = Figure::default();
     for row in scenarios().iter().filter(|row| is_wanted(row, wanted)) {
         let tally = try_row(row, &fixtures, runs);
         say(line(row, &tally).trim_end());
         good &= tally.wrong.is_empty();
+        figure.add(row, &tally);
     }
+    say(&figure.line(runs));
     Ok(good)
+}
+
+/// All rows together: how much of the bar was left, or not, and how soon a second signal ended it.
+#[derive(Default)]
+struct Figure {
+    rows: usize,
+    skipped: usize,
+    /// Longest and bar of those that have their budget.
+    longest: Option<(Duration, Duration)>,
+    forced: Vec<Duration>,
+}
+
+impl Figure {
+    fn add(&mut self, row: &Scenario, tally: &Tally) {
+        self.rows += 1;
+        self.skipped += usize::from(tally.skipped.is_some());
+        match row.bar {
+            Bar::Budget => {
+                let longest = tally.took.last().map(|time| (*time, row.bar.limit()));
+                self.longest = self.longest.max(longest);
+            }
+            Bar::SecondSignal => self.forced.extend(&tally.took),
+        }
+    }
+
+    /// What the promise reports.
+    fn line(mut self, runs: u32) -> String {
+        let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
+        self.forced.sort_unstable();
+        let mut text = format!("figure: {} scenarios, {runs} runs each", self.rows);
+        if self.skipped > 0 {
+            let _ = write!(text, ", {} skipped", self.skipped);
+        }
+        if let Some((longest, bar)) = self.longest {
+            let _ = write!(text, "; longest {} of {}", ms(longest), ms(bar));
+        }
+        if let (Some(median), Some(longest)) = (self.forced.get(self.forced.len() / 2), self.forced.last()) {
+            let _ = write!(text, "; after the second signal median {}, longest {}", ms(*median), ms(*longest));
+        }
+        text
+    }
 }
 
 fn is_wanted(row: &Scenario, wanted: &[String]) -> bool {
