@@ -10,7 +10,7 @@
 //! shows everything. Registrars come after all essential components in the start and hold nothing up in the stop:
 //! nobody may hold on to one.
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use crate::spec::{Edge, Id, Need, Role, Spec, Weight};
 
@@ -24,7 +24,7 @@ const CYCLE_SHOWN: usize = 12;
 /// The components of an app and what each needs: checked, ordered, never changed afterwards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
-    specs: Vec<Spec>,
+    specs: Vec<Arc<Spec>>,
     /// Sorted by name, for [`Graph::find`].
     by_name: Vec<Id>,
     dependents: Reverse,
@@ -60,7 +60,8 @@ impl Graph {
         for (place, id) in (0..).zip(&topological) {
             position[id.index()] = place;
         }
-        Ok(Self { by_name, dependents: Reverse::of(&specs), topological, position, specs })
+        let dependents = Reverse::of(&specs);
+        Ok(Self { by_name, dependents, topological, position, specs: specs.into_iter().map(Arc::new).collect() })
     }
 
     /// How many components there are.
@@ -82,7 +83,7 @@ impl Graph {
 
     /// Every spec in the order of declaration: `specs()[id.index()]`.
     #[must_use]
-    pub fn specs(&self) -> &[Spec] {
+    pub fn specs(&self) -> &[Arc<Spec>] {
         &self.specs
     }
 

@@ -1,9 +1,9 @@
 //! Models of what threads share, through their interleavings.
 //!
-//! Orders, slots, scopes and the gate stand on tokio's `Notify`, which shuttle cannot schedule. So their protocols are
-//! written down here a second time, step for step, over shuttle's locks and atomics and a [`Notify`] that promises what
-//! tokio's promises: `notify_one` leaves a permit if nobody waits; `notify_waiters` wakes everybody whose wait was
-//! *created* before. Each model says which function it follows; whoever changes that function changes the model. Where a
+//! Slots and the gate stand on tokio's `Notify`, orders and scopes on the waker of the one life that waits for them:
+//! neither can be scheduled by shuttle. So their protocols are written down here a second time, step for step, over
+//! shuttle's locks and atomics, with a [`Notify`] that promises what tokio's promises (`notify_waiters` wakes everybody
+//! whose wait was *created* before) and a [`Bell`] that promises what a waker does. Each model says which function it follows; whoever changes that function changes the model. Where a
 //! wrong order of two steps was once a bug, the wrong order is here as well and must be found.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
@@ -43,7 +43,7 @@ fn with<T: Send + Sync + 'static, R: Send + 'static>(
     thread::spawn(move || act(&shared))
 }
 
-/// What tokio's `Notify` promises, for one `notify_one` waiter or any number of `notify_waiters` ones.
+/// What tokio's `Notify` promises to any number of waiters.
 #[derive(Default)]
 struct Notify {
     state: Mutex<Notified>,
@@ -52,23 +52,10 @@ struct Notify {
 
 #[derive(Default)]
 struct Notified {
-    permit: bool,
     turn: u64,
 }
 
 impl Notify {
-    fn notify_one(&self) {
-        self.state.lock().unwrap().permit = true;
-        self.changed.notify_all();
-    }
-
-    fn permit(&self) {
-        let mut state = self.state.lock().unwrap();
-        while !std::mem::take(&mut state.permit) {
-            state = self.changed.wait(state).unwrap();
-        }
-    }
-
     fn notify_waiters(&self) {
         self.state.lock().unwrap().turn += 1;
         self.changed.notify_all();
@@ -87,11 +74,64 @@ impl Notify {
     }
 }
 
-/// `part::Orders`: the driver tells, the life waits and spends.
+/// `scope::Scope::until` and `ring`: whoever rings wakes the one who has registered, if there is one.
+#[derive(Default)]
+struct Bell {
+    registered: Mutex<Option<Arc<Woken>>>,
+}
+
+#[derive(Default)]
+struct Woken {
+    yes: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        if let Some(waiter) = self.registered.lock().unwrap().take() {
+            *waiter.yes.lock().unwrap() = true;
+            waiter.changed.notify_all();
+        }
+    }
+
+    fn until(&self, look: impl Fn() -> bool) {
+        loop {
+            let woken = self.register();
+            if look() {
+                return;
+            }
+            woken.wait();
+        }
+    }
+
+    /// The wrong order of the two: what changes in between is not heard.
+    fn until_looking_first(&self, look: impl Fn() -> bool) {
+        while !look() {
+            self.register().wait();
+        }
+    }
+
+    fn register(&self) -> Arc<Woken> {
+        let woken = Arc::new(Woken::default());
+        *self.registered.lock().unwrap() = Some(woken.clone());
+        woken
+    }
+}
+
+impl Woken {
+    fn wait(&self) {
+        let mut yes = self.yes.lock().unwrap();
+        while !*yes {
+            yes = self.changed.wait(yes).unwrap();
+        }
+    }
+}
+
+/// `part::Orders` and `Incarnation`: the driver tells, the life waits and spends.
 #[derive(Default)]
 struct Orders {
     told: AtomicU8,
-    changed: Notify,
+    bell: Bell,
 }
 
 impl Orders {
@@ -102,7 +142,7 @@ impl Orders {
 
     fn tell(&self, order: u8) {
         self.told.fetch_or(order, Ordering::AcqRel);
-        self.changed.notify_one();
+        self.bell.ring();
     }
 
     fn told(&self, any: u8) -> bool {
@@ -110,9 +150,7 @@ impl Orders {
     }
 
     fn wait(&self, any: u8) {
-        while !self.told(any) {
-            self.changed.permit();
-        }
+        self.bell.until(|| self.told(any));
     }
 
     fn spend(&self, cut: u8) {
@@ -132,6 +170,17 @@ fn no_order_is_lost_between_the_look_and_the_wait() {
         orders.tell(Orders::RELEASE);
         life.join().unwrap();
     });
+}
+
+#[test]
+fn who_looks_before_registering_may_sleep_for_ever() {
+    let wait = || {
+        let orders = Arc::new(Orders::default());
+        let life = with(&orders, |orders| orders.bell.until_looking_first(|| orders.told(Orders::STOP)));
+        orders.tell(Orders::STOP);
+        life.join().unwrap();
+    };
+    assert!(some_schedule_fails(wait));
 }
 
 #[test]
@@ -316,7 +365,7 @@ fn what_is_told_to_stop_lends_nothing_even_if_it_becomes_ready_just_then() {
 #[derive(Default)]
 struct Scope {
     tasks: Mutex<Tasks>,
-    changed: Notify,
+    bell: Bell,
 }
 
 #[derive(Default)]
@@ -388,7 +437,7 @@ impl Scope {
         let news = tasks.running.is_empty();
         drop(tasks);
         if news {
-            self.changed.notify_waiters();
+            self.bell.ring();
         }
     }
 
@@ -404,13 +453,7 @@ impl Scope {
     }
 
     fn joined(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.tasks.lock().unwrap().running.is_empty() {
-                return;
-            }
-            self.changed.wait(changed);
-        }
+        self.bell.until(|| self.tasks.lock().unwrap().running.is_empty());
     }
 }
 

@@ -366,7 +366,7 @@ impl App {
             }
         };
         let plan = Plan::new(&graph, &budget);
-        Ok(Built { name: self.name, parts: parts(entries), graph, plan, settings: self.settings })
+        Ok(Built { name: self.name, parts: parts(entries, &graph), graph, plan, settings: self.settings })
     }
 }
 
@@ -431,7 +431,7 @@ pub(crate) struct Built {
     pub(crate) settings: Settings,
 }
 
-fn parts(entries: Vec<Entry>) -> Vec<Arc<Part>> {
+fn parts(entries: Vec<Entry>, graph: &Graph) -> Vec<Arc<Part>> {
     static APPS: AtomicU64 = AtomicU64::new(1);
     let app = APPS.fetch_add(1, Ordering::Relaxed);
     let mut parts: Vec<Arc<Part>> = Vec::with_capacity(entries.len());
@@ -449,7 +449,7 @@ fn parts(entries: Vec<Entry>) -> Vec<Arc<Part>> {
             close_ref: entry.close_ref,
             current: Mutex::new(Current::default()),
             changed: tokio::sync::Notify::new(),
-            spec: entry.spec,
+            spec: graph.specs()[id.index()].clone(),
         }));
     }
     parts

@@ -5,6 +5,7 @@
 //! the simulation it shares the runtime, and with it a simulated clock.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -100,8 +101,8 @@ pub(crate) struct Driver {
     hooks: Box<dyn Hooks>,
     observer: Option<Observer>,
     outcome: Option<Outcome>,
-    /// What held the runtime's threads when each component was cut off.
-    busy: Vec<Vec<Busy>>,
+    /// What held the runtime's threads when a component was cut off.
+    busy: BTreeMap<Id, Vec<Busy>>,
 }
 
 /// What a run is driven with.
@@ -136,7 +137,7 @@ impl Driver {
         let (outbox, inbox) = unbounded_channel();
         let Built { name, parts, graph, plan, settings } = built;
         let budget = plan.budget;
-        let recorder = Recorder::new(&name, budget.total, settings.policy.word(), parts.iter().map(AsRef::as_ref));
+        let recorder = Recorder::new(&name, budget.total, settings.policy.word(), parts.clone());
         let engine = Engine::new(graph, plan, settings.policy);
         #[cfg(feature = "sabotage")]
         let engine = {
@@ -156,7 +157,7 @@ impl Driver {
             lives: parts.iter().map(|_| None).collect(),
             notes: parts.iter().map(|_| None).collect(),
             began: vec![Moment::ZERO; parts.len()],
-            busy: parts.iter().map(|_| Vec::new()).collect(),
+            busy: BTreeMap::new(),
             parts,
             engine,
             runtime: harness.runtime,
@@ -380,7 +381,7 @@ impl Driver {
                 Command::Stop { id, allowed } => self.stop(*id, *allowed, now),
                 Command::Release { id, allowed } => {
                     lock(&self.shared.recorder).told_to_release(*id, now, *allowed);
-                    self.incarnation(*id, |it| it.orders.tell_release(*allowed));
+                    self.incarnation(*id, |it| it.tell_release(*allowed));
                 }
                 Command::Cut { id, all } => self.cut(*id, *all),
                 Command::Abandon(id) => self.abandon(*id),
@@ -461,14 +462,14 @@ impl Driver {
         self.incarnation(id, |it| {
             it.scope.begin_stop();
             it.stop.ask();
-            it.orders.tell(Orders::STOP);
+            it.tell(Orders::STOP);
         });
     }
 
     fn cut(&mut self, id: Id, all: bool) {
         let before_its_turn = lock(&self.shared.recorder).was_told_by_force(id);
         let doing = if before_its_turn { "waiting for its turn".to_owned() } else { self.doing(id) };
-        self.busy[id.index()] = polls::under_way();
+        self.busy.insert(id, polls::under_way());
         let allowed = self.engine.allowed(id);
         if !all {
             // The forced stage has been announced as a whole.
@@ -481,7 +482,12 @@ impl Driver {
             Component::Releasing => Orders::CUT_CLOSE,
             _ => Orders::CUT_DRAIN,
         };
-        self.incarnation(id, |it| it.orders.tell(order));
+        self.incarnation(id, |it| it.tell(order));
+    }
+
+    /// What held the runtime's threads when it was cut off; nothing if it was not.
+    fn busy_before(&self, id: Id) -> &[Busy] {
+        self.busy.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// The component is left behind: what it holds is known not to come back.
@@ -578,7 +584,7 @@ impl Driver {
     /// one and the same poll each, since it was cut off.
     fn held_up(&self, id: Id) -> Option<String> {
         let mark = self.parts[id.index()].mark;
-        let (before, now) = (&self.busy[id.index()], polls::under_way());
+        let (before, now) = (self.busy_before(id), polls::under_way());
         let held: Vec<&Busy> = now.iter().filter(|busy| busy.of_runtime && before.contains(busy)).collect();
         if held.iter().any(|busy| busy.mark == mark) || held.len() < self.runtime.metrics().num_workers() {
             return None;
@@ -594,7 +600,7 @@ impl Driver {
         if let Some(busy) = polls::under_way().into_iter().find(|busy| busy.mark == part.mark) {
             let what = evenkeel_os::threads::describe(busy.os_id).unwrap_or_else(|| "doing something".to_owned());
             // One look shows a poll; only the same poll at the look before, when it was cut off, is one that does not end.
-            return if self.busy[id.index()].contains(&busy) {
+            return if self.busy_before(id).contains(&busy) {
                 format!("holding the runtime thread `{}` without yielding: {what}", busy.thread)
             } else {
                 format!("on the runtime thread `{}`: {what}", busy.thread)

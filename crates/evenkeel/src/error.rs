@@ -7,7 +7,9 @@
 use std::{
     error::Error as StdError,
     fmt, io,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 use crate::polls::panic_text;
@@ -72,21 +74,32 @@ impl StdError for Explained {
     }
 }
 
-/// An error flattened for logs and receipts.
+/// An error flattened for logs and receipts. One word wide, because every running component has room for some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure(Arc<Flat>);
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct Flat {
     /// The chain, outermost first.
     pub(crate) chain: Vec<String>,
     pub(crate) hint: Option<String>,
 }
 
+impl Deref for Failure {
+    type Target = Flat;
+
+    fn deref(&self) -> &Flat {
+        &self.0
+    }
+}
+
 impl Failure {
     pub(crate) fn text(text: impl Into<String>) -> Self {
-        Self { chain: vec![text.into()], hint: None }
+        Self(Arc::new(Flat { chain: vec![text.into()], hint: None }))
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        Arc::make_mut(&mut self.0).hint = Some(hint.into());
         self
     }
 
@@ -105,7 +118,7 @@ impl Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let mut failure = Self::default();
+        let mut failure = Flat::default();
         let mut next: Option<&(dyn StdError + 'static)> = Some(error.as_ref());
         // An error chain is finite unless somebody built a cycle; a page of it is enough.
         for _ in 0..32 {
@@ -119,7 +132,7 @@ impl From<&Error> for Failure {
             }
             next = error.source();
         }
-        failure
+        Self(Arc::new(failure))
     }
 }
 

@@ -54,9 +54,10 @@ enum Stopped<T> {
 
 impl Life {
     pub(crate) async fn live(self) {
-        let mut opened = match self.open().await {
+        // Each stage in a box of its own: while a component runs, nothing is kept for what comes before and after.
+        let mut opened = match Box::pin(self.open()).await {
             Ok(opened) => opened,
-            Err(what) => return self.end(what).await,
+            Err(what) => return Box::pin(self.end(what)).await,
         };
         let slot = Slot::new(opened.value.clone());
         // From here on the slot holds the only strong reference that is not a lease.
@@ -65,8 +66,8 @@ impl Life {
         self.tell(What::Opened { note: opened.note.take() });
         let run = self.run(opened.run.take()).await;
         let end = match run {
-            Stopped::Done(ran) => self.release(&slot, opened.close.take(), ran).await,
-            Stopped::Cut | Stopped::CutAll => self.drop_all(&slot).await,
+            Stopped::Done(ran) => Box::pin(self.release(&slot, opened.close.take(), ran)).await,
+            Stopped::Cut | Stopped::CutAll => Box::pin(self.drop_all(&slot)).await,
         };
         self.watch(Stage::Over);
         self.tell(end);
@@ -84,7 +85,7 @@ impl Life {
         let orders = &self.incarnation.orders;
         tokio::select! {
             biased;
-            () = orders.wait(Orders::STOP | Orders::CUT_OPEN | Orders::CUT_ALL) => {}
+            () = self.incarnation.until_told(Orders::STOP | Orders::CUT_OPEN | Orders::CUT_ALL) => {}
             opened = &mut opening => {
                 return flat(opened).map_err(What::StartFailed);
             }
@@ -143,9 +144,13 @@ impl Life {
             }
             let run_is_over = run.is_none();
             let stop = if run_is_over { Orders::STOP } else { 0 };
+            let look = || match scope.failure().filter(|_| !task_failed) {
+                Some(failure) => Some(Err(failure)),
+                None => (job && run_is_over && !reported && scope.is_empty()).then_some(Ok(())),
+            };
             let news = tokio::select! {
                 biased;
-                () = orders.wait(Orders::CUT_DRAIN | Orders::CUT_ALL | stop) => None,
+                () = self.incarnation.until_told(Orders::CUT_DRAIN | Orders::CUT_ALL | stop) => None,
                 ran = maybe(run.as_mut()) => {
                     run = None;
                     let ran = flat(ran);
@@ -154,11 +159,10 @@ impl Life {
                     }
                     Some(ran)
                 }
-                failure = scope.failed(), if !task_failed => {
-                    task_failed = true;
-                    Some(Err(failure))
+                ended = scope.until(look) => {
+                    task_failed |= ended.is_err();
+                    Some(ended)
                 }
-                () = scope.joined(), if job && run_is_over && !reported => Some(Ok(())),
             };
             if let Some(news) = news {
                 result = result.and(news);
@@ -187,7 +191,7 @@ impl Life {
     async fn release(&self, slot: &Arc<Slot>, close: Option<Close>, ran: Result<(), Failure>) -> What {
         self.watch(Stage::AwaitingRelease);
         let orders = &self.incarnation.orders;
-        orders.wait(Orders::RELEASE | Orders::CUT_ALL).await;
+        self.incarnation.until_told(Orders::RELEASE | Orders::CUT_ALL).await;
         if orders.told(Orders::CUT_ALL) {
             return self.drop_all(slot).await;
         }
@@ -223,7 +227,7 @@ impl Life {
         tokio::select! {
             biased;
             () = slot.all_back() => true,
-            () = self.incarnation.orders.wait(Orders::CUT_CLOSE | Orders::CUT_ALL) => {
+            () = self.incarnation.until_told(Orders::CUT_CLOSE | Orders::CUT_ALL) => {
                 self.incarnation.orders.spend(Orders::CUT_CLOSE);
                 false
             }
@@ -295,7 +299,7 @@ impl Life {
         let orders = &self.incarnation.orders;
         tokio::select! {
             biased;
-            () = orders.wait(cut | Orders::CUT_ALL) => {
+            () = self.incarnation.until_told(cut | Orders::CUT_ALL) => {
                 if orders.told(Orders::CUT_ALL) {
                     return Stopped::CutAll;
                 }

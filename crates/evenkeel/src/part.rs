@@ -33,7 +33,7 @@ pub(crate) type AnyValue = Arc<dyn Any + Send + Sync>;
 /// One component of a running app.
 pub(crate) struct Part {
     pub(crate) id: Id,
-    pub(crate) spec: Spec,
+    pub(crate) spec: Arc<Spec>,
     pub(crate) kind: &'static str,
     pub(crate) site: &'static Location<'static>,
     pub(crate) mark: Mark,
@@ -177,6 +177,25 @@ pub(crate) struct Incarnation {
     pub(crate) watch: Watchpoint,
 }
 
+impl Incarnation {
+    /// Gives an order, and wakes the life that it is for.
+    pub(crate) fn tell(&self, order: u8) {
+        self.orders.tell(order);
+        self.scope.ring();
+    }
+
+    /// The order to release, with the time for it.
+    pub(crate) fn tell_release(&self, allowed: Duration) {
+        self.orders.tell_release(allowed);
+        self.scope.ring();
+    }
+
+    /// Waits until one of these has been told. Cancel-safe.
+    pub(crate) fn until_told(&self, any: u8) -> impl Future<Output = ()> {
+        self.scope.until(move || self.orders.told(any).then_some(()))
+    }
+}
+
 /// What an incarnation is doing, for those who look at it from outside.
 #[derive(Default)]
 pub(crate) struct Watchpoint {
@@ -223,7 +242,6 @@ impl Watchpoint {
 #[derive(Default)]
 pub(crate) struct Orders {
     told: AtomicU8,
-    changed: Notify,
     release_nanos: AtomicU64,
 }
 
@@ -241,12 +259,11 @@ impl Orders {
     /// Drop everything.
     pub(crate) const CUT_ALL: u8 = 32;
 
-    pub(crate) fn tell(&self, order: u8) {
+    fn tell(&self, order: u8) {
         self.told.fetch_or(order, Ordering::AcqRel);
-        self.changed.notify_one();
     }
 
-    pub(crate) fn tell_release(&self, allowed: Duration) {
+    fn tell_release(&self, allowed: Duration) {
         let nanos = u64::try_from(allowed.as_nanos()).unwrap_or(u64::MAX);
         self.release_nanos.store(nanos, Ordering::Relaxed);
         self.tell(Self::RELEASE);
@@ -259,13 +276,6 @@ impl Orders {
 
     pub(crate) fn told(&self, any: u8) -> bool {
         self.told.load(Ordering::Acquire) & any != 0
-    }
-
-    /// Waits until one of these has been told. Cancel-safe. One waiter at a time.
-    pub(crate) async fn wait(&self, any: u8) {
-        while !self.told(any) {
-            self.changed.notified().await;
-        }
     }
 
     /// A cut is spent by what it ends; what comes after can be cut again.

@@ -3,7 +3,7 @@
 //! It is behind a lock of its own because two may ask for the receipt: the driver at the end of a stop, and the guardian
 //! when the driver did not get there in time. Nobody holds that lock while waiting for anything.
 
-use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc, time::Duration};
 
 use evenkeel_events::{Receipt, Row};
 use evenkeel_plan::{
@@ -22,6 +22,8 @@ pub(crate) const COORDINATOR: &str = "stop coordinator";
 /// See the module documentation.
 pub(crate) struct Recorder {
     receipt: Receipt,
+    parts: Vec<Arc<Part>>,
+    /// By [`Id::index`], like the parts.
     rows: Vec<Notes>,
     stop_began: Option<Moment>,
     forced: bool,
@@ -34,33 +36,48 @@ pub(crate) struct Recorder {
     outsiders: BTreeSet<String>,
 }
 
-/// What is known of one component beside its row.
+/// What is known of one component. Small, because each has one for as long as the service runs.
 #[derive(Clone, Default)]
 struct Notes {
-    row: Row,
     state: Option<Component>,
+    /// It was over when the stop began.
+    over_before: bool,
+    /// It could not answer because others held every thread.
+    held_up: bool,
+    restarts: u32,
     failure: Option<Failure>,
     /// What the incarnation before it failed of, until this one is up: shown, but nobody's fault any more.
     earlier: Option<Failure>,
+    ending: Option<Box<Ending>>,
+}
+
+/// How it ended, or is about to.
+#[derive(Clone, Default)]
+struct Ending {
+    times: Times,
+    drained: u64,
+    aborted: u64,
+    leaked_tasks: u64,
+    ignored_interrupts: u64,
+    leaked_leases: Vec<String>,
+    doing: Option<String>,
+}
+
+/// When an incarnation was told what, and answered.
+#[derive(Clone, Copy, Default)]
+struct Times {
     stop: Option<Moment>,
     drained: Option<Moment>,
     release: Option<Moment>,
     end: Option<Moment>,
     allowed: Option<Duration>,
     used: Duration,
-    /// It was over when the stop began.
-    over_before: bool,
     /// It had been told to stop when the forced stage began.
     had_its_turn: bool,
-    /// It could not answer because others held every thread.
-    held_up: bool,
-    hard_or_soft: Vec<Id>,
 }
 
 impl Recorder {
-    pub(crate) fn new<'a>(app: &str, budget: Duration, policy: &str, parts: impl Iterator<Item = &'a Part>) -> Self {
-        let parts: Vec<&Part> = parts.collect();
-        let rows = parts.iter().map(|part| notes(part, &parts)).collect();
+    pub(crate) fn new(app: &str, budget: Duration, policy: &str, parts: Vec<Arc<Part>>) -> Self {
         let receipt = Receipt {
             schema: Receipt::SCHEMA,
             app: app.to_owned(),
@@ -72,7 +89,8 @@ impl Recorder {
         };
         Self {
             receipt,
-            rows,
+            rows: vec![Notes::default(); parts.len()],
+            parts,
             stop_began: None,
             forced: false,
             budget,
@@ -96,8 +114,8 @@ impl Recorder {
     /// Called before the forced stage tells anybody anything.
     pub(crate) fn forced(&mut self) {
         self.forced = true;
-        for notes in &mut self.rows {
-            notes.had_its_turn = notes.stop.is_some();
+        for ending in self.rows.iter_mut().filter_map(|notes| notes.ending.as_mut()) {
+            ending.times.had_its_turn = ending.times.stop.is_some();
         }
     }
 
@@ -132,17 +150,16 @@ impl Recorder {
     pub(crate) fn moved(&mut self, id: Id, to: Component, now: Moment, used: Duration) {
         let notes = &mut self.rows[id.index()];
         notes.state = Some(to);
-        notes.used = used;
+        if to == Component::Starting {
+            notes.begin_again();
+        }
+        // Nothing is charged before the stop, and nothing kept for it until then.
+        if !used.is_zero() || notes.ending.is_some() {
+            notes.times_mut().used = used;
+        }
         match to {
-            Component::Starting => {
-                let (row, hard_or_soft) = (notes.row.clone(), std::mem::take(&mut notes.hard_or_soft));
-                let restarts = if notes.end.is_some() { row.restarts + 1 } else { row.restarts };
-                let earlier = notes.failure.take().or_else(|| notes.earlier.take());
-                *notes =
-                    Notes { row: Row { restarts, ..row }, state: Some(to), earlier, hard_or_soft, ..Notes::default() };
-            }
-            Component::Drained => notes.drained = Some(now),
-            to if to.is_over() => notes.end = Some(now),
+            Component::Drained => notes.times_mut().drained = Some(now),
+            to if to.is_over() => notes.times_mut().end = Some(now),
             _ => {}
         }
     }
@@ -154,21 +171,21 @@ impl Recorder {
     }
 
     pub(crate) fn told_to_stop(&mut self, id: Id, now: Moment, allowed: Duration) {
-        let notes = &mut self.rows[id.index()];
-        notes.stop = Some(now);
-        notes.allowed = Some(allowed);
+        let times = self.rows[id.index()].times_mut();
+        times.stop = Some(now);
+        times.allowed = Some(allowed);
     }
 
     pub(crate) fn told_to_release(&mut self, id: Id, now: Moment, allowed: Duration) {
-        let notes = &mut self.rows[id.index()];
-        notes.release = Some(now);
-        notes.allowed = Some(notes.used.saturating_add(allowed));
+        let times = self.rows[id.index()].times_mut();
+        times.release = Some(now);
+        times.allowed = Some(times.used.saturating_add(allowed));
     }
 
     /// Whether it was told to stop only because the forced stage began.
     pub(crate) fn was_told_by_force(&self, id: Id) -> bool {
-        let notes = &self.rows[id.index()];
-        self.forced && !notes.had_its_turn && notes.stop.is_some()
+        let times = self.rows[id.index()].times();
+        self.forced && !times.had_its_turn && times.stop.is_some()
     }
 
     /// The first failure of an incarnation is its error; what follows from it is not.
@@ -177,12 +194,12 @@ impl Recorder {
     }
 
     pub(crate) fn doing(&mut self, id: Id, doing: String) {
-        self.rows[id.index()].row.doing = Some(doing);
+        self.rows[id.index()].ending_mut().doing = Some(doing);
     }
 
     /// Leases on this component's value that never came back, and who holds them: theirs is the fault.
     pub(crate) fn leases(&mut self, id: Id, leases: Vec<String>, holders: Vec<String>) {
-        self.rows[id.index()].row.leaked_leases = leases;
+        self.rows[id.index()].ending_mut().leaked_leases = leases;
         self.lease_holders.extend(holders);
     }
 
@@ -192,15 +209,15 @@ impl Recorder {
     }
 
     pub(crate) fn counts(&mut self, id: Id, drained: u64, aborted: u64) {
-        let row = &mut self.rows[id.index()].row;
-        row.drained = drained;
-        row.aborted = aborted;
+        let ending = self.rows[id.index()].ending_mut();
+        ending.drained = drained;
+        ending.aborted = aborted;
     }
 
     pub(crate) fn leaked_tasks(&mut self, id: Id, tasks: u64, ignored_interrupts: u64) {
-        let row = &mut self.rows[id.index()].row;
-        row.leaked_tasks = tasks;
-        row.ignored_interrupts = ignored_interrupts;
+        let ending = self.rows[id.index()].ending_mut();
+        ending.leaked_tasks = tasks;
+        ending.ignored_interrupts = ignored_interrupts;
     }
 
     /// Names somebody who is no component.
@@ -227,7 +244,7 @@ impl Recorder {
         receipt.budget_ms = millis(self.budget);
         receipt.outcome = outcome.word().to_owned();
         receipt.exit_code = outcome.exit_code();
-        receipt.components = self.rows.iter().map(|notes| notes.row(&since)).collect();
+        receipt.components = (0..self.rows.len()).map(|i| self.row(i, &since)).collect();
         receipt.critical_path = self.critical_path();
         receipt.culprits = self.culprits();
         self.word_causes(&mut receipt);
@@ -248,7 +265,7 @@ impl Recorder {
 
     /// A cause in the words of logs and receipts.
     pub(crate) fn word(&self, cause: &Cause) -> String {
-        let name = |id: &Id| &self.rows[id.index()].row.name;
+        let name = |id: &Id| self.parts[id.index()].name();
         match cause {
             Cause::Signal { name, .. } => (*name).to_owned(),
             Cause::Request { by } => by.clone(),
@@ -262,30 +279,36 @@ impl Recorder {
     /// kept a lease (not whose value it was). What the forced stage cut off before its turn had come, and what was held up
     /// by others, is a victim, and named only if there is nobody else to name.
     fn culprits(&self) -> Vec<String> {
-        let name = |notes: &Notes| notes.row.name.clone();
-        let guilty = self.rows.iter().enumerate().filter(|(i, notes)| self.is_guilty(*i, notes));
-        let mut guilty: Vec<String> = guilty.map(|(_, notes)| name(notes)).collect();
-        let outsiders = self.lease_holders.iter().filter(|holder| self.rows.iter().all(|it| it.row.name != **holder));
-        guilty.extend(outsiders.chain(&self.outsiders).cloned());
-        if guilty.is_empty() { self.rows.iter().filter(|notes| notes.was_forced()).map(name).collect() } else { guilty }
+        let named = |is_named: &dyn Fn(usize) -> bool| -> Vec<String> {
+            (0..self.parts.len()).filter(|i| is_named(*i)).map(|i| self.parts[i].name().to_owned()).collect()
+        };
+        let mut guilty = named(&|i| self.is_guilty(i));
+        let is_outside = |holder: &&String| self.parts.iter().all(|part| part.name() != **holder);
+        guilty.extend(self.lease_holders.iter().filter(is_outside).chain(&self.outsiders).cloned());
+        if guilty.is_empty() { named(&|i| self.rows[i].was_forced()) } else { guilty }
     }
 
-    fn is_guilty(&self, i: usize, notes: &Notes) -> bool {
+    fn is_guilty(&self, i: usize) -> bool {
+        let (notes, times) = (&self.rows[i], self.rows[i].times());
         let began_it = matches!(&self.cause,
             Some(Cause::StartFailed { component } | Cause::ComponentFailed { component }) if component.index() == i);
-        let stopped = notes.stop.is_some() && !notes.over_before;
-        let had_its_turn = !self.forced || notes.had_its_turn;
-        let waited = notes.drained.is_some() && notes.release.is_none();
+        let stopped = times.stop.is_some() && !notes.over_before;
+        let had_its_turn = !self.forced || times.had_its_turn;
+        let waited = times.drained.is_some() && times.release.is_none();
         let ended_badly = notes.was_forced() || (notes.failure.is_some() && notes.state != Some(Component::Skipped));
         let left_behind = notes.state == Some(Component::Abandoned);
-        let kept_a_lease = self.lease_holders.contains(&notes.row.name);
+        let kept_a_lease = self.lease_holders.contains(self.parts[i].name());
+        let leaked = notes.ending.as_ref().is_some_and(|ending| ending.leaked_tasks > 0);
         let misbehaved = left_behind || kept_a_lease || (stopped && had_its_turn && !waited && ended_badly);
-        began_it || notes.row.leaked_tasks > 0 || (misbehaved && !notes.held_up)
+        began_it || leaked || (misbehaved && !notes.held_up)
     }
 
     /// From the component that ended last, back over the dependent it waited for, to the first of the chain.
     fn critical_path(&self) -> Vec<String> {
-        let ended = |i: &usize| self.rows[*i].stop.and(self.rows[*i].end);
+        let ended = |i: &usize| {
+            let times = self.rows[*i].times();
+            times.stop.and(times.end)
+        };
         // Of two that ended in one instant the one declared first waited for the other: needs point to earlier ones.
         let last = |i: &usize| (ended(i), Reverse(*i));
         let mut path = Vec::new();
@@ -295,8 +318,10 @@ impl Recorder {
             if !seen.insert(i) {
                 break;
             }
-            path.push(self.rows[i].row.name.clone());
-            let waited_for = |j: &usize| self.rows[*j].hard_or_soft.iter().any(|on| on.index() == i);
+            path.push(self.parts[i].name().to_owned());
+            let holds = |edge: Edge| matches!(edge, Edge::Hard | Edge::Soft);
+            let waited_for =
+                |j: &usize| self.parts[*j].spec.needs.iter().any(|need| need.on.index() == i && holds(need.edge));
             next = (0..self.rows.len()).filter(|j| ended(j).is_some() && waited_for(j)).max_by_key(last);
         }
         path.reverse();
@@ -304,35 +329,62 @@ impl Recorder {
     }
 }
 
-impl Notes {
-    fn was_forced(&self) -> bool {
-        matches!(self.state, Some(Component::Aborted | Component::Abandoned))
-    }
-
-    fn row(&self, since: &dyn Fn(Option<Moment>) -> Option<f64>) -> Row {
-        let mut row = self.row.clone();
-        row.state = self.state.unwrap_or(Component::Declared).word().to_owned();
-        row.stop_ms = since(self.stop);
-        row.drained_ms = since(self.drained);
-        row.release_ms = since(self.release);
-        row.end_ms = since(self.end);
-        row.used_ms = millis(self.used);
-        row.allowed_ms = self.allowed.map(millis);
-        row.error = self.failure.as_ref().or(self.earlier.as_ref()).map(Failure::line);
-        row
+impl Recorder {
+    fn row(&self, i: usize, since: &dyn Fn(Option<Moment>) -> Option<f64>) -> Row {
+        let (part, notes, times) = (&self.parts[i], &self.rows[i], self.rows[i].times());
+        let hard = part.spec.needs.iter().filter(|need| need.edge == Edge::Hard);
+        let ending = notes.ending.as_deref().cloned().unwrap_or_default();
+        Row {
+            name: part.name().to_owned(),
+            kind: part.kind.to_owned(),
+            state: notes.state.unwrap_or(Component::Declared).word().to_owned(),
+            stop_ms: since(times.stop),
+            drained_ms: since(times.drained),
+            release_ms: since(times.release),
+            end_ms: since(times.end),
+            used_ms: millis(times.used),
+            limit_ms: millis(part.spec.stop_within.total()),
+            allowed_ms: times.allowed.map(millis),
+            drained: ending.drained,
+            aborted: ending.aborted,
+            leaked_tasks: ending.leaked_tasks,
+            leaked_leases: ending.leaked_leases,
+            ignored_interrupts: ending.ignored_interrupts,
+            doing: ending.doing,
+            error: notes.failure.as_ref().or(notes.earlier.as_ref()).map(Failure::line),
+            restarts: notes.restarts,
+            needs: hard.map(|need| self.parts[need.on.index()].name().to_owned()).collect(),
+        }
     }
 }
 
-fn notes(part: &Part, all: &[&Part]) -> Notes {
-    let needed = |edge: Edge| part.spec.needs.iter().filter(move |need| need.edge == edge).map(|need| need.on);
-    let row = Row {
-        name: part.name().to_owned(),
-        kind: part.kind.to_owned(),
-        limit_ms: millis(part.spec.stop_within.total()),
-        needs: needed(Edge::Hard).map(|on| all[on.index()].name().to_owned()).collect(),
-        ..Row::default()
-    };
-    Notes { row, hard_or_soft: needed(Edge::Hard).chain(needed(Edge::Soft)).collect(), ..Notes::default() }
+impl Notes {
+    /// Another incarnation: what the last one left stays on record, its times do not.
+    fn begin_again(&mut self) {
+        self.restarts += u32::from(self.times().end.is_some());
+        self.earlier = self.failure.take().or_else(|| self.earlier.take());
+        self.over_before = false;
+        self.held_up = false;
+        if let Some(ending) = &mut self.ending {
+            ending.times = Times::default();
+        }
+    }
+
+    fn times(&self) -> Times {
+        self.ending.as_ref().map(|ending| ending.times).unwrap_or_default()
+    }
+
+    fn times_mut(&mut self) -> &mut Times {
+        &mut self.ending_mut().times
+    }
+
+    fn ending_mut(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
+    }
+
+    fn was_forced(&self) -> bool {
+        matches!(self.state, Some(Component::Aborted | Component::Abandoned))
+    }
 }
 
 fn millis(time: Duration) -> f64 {

@@ -6,7 +6,7 @@
 //! [`Ticket`] for as long as it is there, and is waited for and named like a task.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     panic::Location,
     pin::Pin,
     sync::{
@@ -16,8 +16,9 @@ use std::{
     task::{Context, Poll},
 };
 
+use atomic_waker::AtomicWaker;
 use slab::Slab;
-use tokio::{runtime, sync::Notify, task::AbortHandle};
+use tokio::{runtime, task::AbortHandle};
 
 use crate::{
     error::{Failure, Result},
@@ -56,7 +57,8 @@ pub(crate) struct Scope {
     mark: Mark,
     runtime: runtime::Handle,
     tasks: Mutex<Tasks>,
-    changed: Notify,
+    /// Wakes the component's life, the only one that waits for what changes here or in its orders.
+    bell: AtomicWaker,
     /// Pieces of work in flight that are not tasks of their own, such as requests; with [`CUT`] once they were cut off.
     work: AtomicU64,
     stopping: AtomicU64,
@@ -85,7 +87,7 @@ impl Scope {
             mark,
             runtime,
             tasks: Mutex::default(),
-            changed: Notify::new(),
+            bell: AtomicWaker::new(),
             work: AtomicU64::new(0),
             stopping: AtomicU64::new(0),
             drained: AtomicU64::new(0),
@@ -160,30 +162,29 @@ impl Scope {
         self.stopping.store(1, Ordering::Relaxed);
     }
 
-    /// Waits until no task is left. Cancel-safe.
-    pub(crate) async fn joined(&self) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if lock(&self.tasks).running.is_empty() {
-                return;
-            }
-            changed.await;
-        }
+    /// Waits until `look` finds something, looking again whenever the bell has rung. Cancel-safe. For the component's
+    /// life alone: who waits elsewhere takes its place.
+    pub(crate) fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> impl Future<Output = T> {
+        poll_fn(move |cx| {
+            // Before the look: what changes after it rings.
+            self.bell.register(cx.waker());
+            look().map_or(Poll::Pending, Poll::Ready)
+        })
     }
 
-    /// Waits until a task has failed. Cancel-safe.
-    pub(crate) async fn failed(&self) -> Failure {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(failure) = self.failure() {
-                return failure;
-            }
-            changed.await;
-        }
+    /// Something that the life may be waiting for has changed.
+    pub(crate) fn ring(&self) {
+        self.bell.wake();
+    }
+
+    /// Waits until no task is left. Cancel-safe.
+    pub(crate) fn joined(&self) -> impl Future<Output = ()> {
+        self.until(|| self.is_empty().then_some(()))
+    }
+
+    /// Whether no task is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.tasks).running.is_empty()
     }
 
     /// The first failure of a task.
@@ -238,7 +239,7 @@ impl Scope {
         drop(tasks);
         drop(task);
         if news {
-            self.changed.notify_waiters();
+            self.ring();
         }
     }
 }
