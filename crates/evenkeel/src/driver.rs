@@ -5,7 +5,7 @@
 //! the simulation it shares the runtime, and with it a simulated clock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -101,6 +101,8 @@ pub(crate) struct Driver {
     hooks: Box<dyn Hooks>,
     observer: Option<Observer>,
     outcome: Option<Outcome>,
+    /// Failed by themselves, as the log has said, and not over yet.
+    broke_off: BTreeSet<Id>,
     /// What held the runtime's threads when a component was cut off.
     busy: BTreeMap<Id, Vec<Busy>>,
 }
@@ -157,6 +159,7 @@ impl Driver {
             lives: parts.iter().map(|_| None).collect(),
             notes: parts.iter().map(|_| None).collect(),
             began: vec![Moment::ZERO; parts.len()],
+            broke_off: BTreeSet::new(),
             busy: BTreeMap::new(),
             parts,
             engine,
@@ -356,6 +359,14 @@ impl Driver {
     }
 }
 
+/// When a component that has just failed alone is tried again.
+fn retry_in(id: Id, commands: &[Command]) -> Option<Duration> {
+    commands.iter().find_map(|command| match command {
+        Command::Restarting { id: other, with, wait } if *other == id && with.is_empty() => Some(*wait),
+        _ => None,
+    })
+}
+
 fn early_end() -> Failure {
     Failure::text("it returned `Ok` though nobody told it to stop")
         .with_hint("let it run until `stop.requested()`, or declare it `.finite()` if it is a job")
@@ -364,6 +375,7 @@ fn early_end() -> Failure {
 /// Commands of the engine.
 impl Driver {
     fn carry_out(&mut self, commands: &[Command], now: Moment) {
+        let mut said = None;
         for command in commands {
             match command {
                 Command::Service { from, to } => {
@@ -374,7 +386,10 @@ impl Driver {
                         self.hooks.running();
                     }
                 }
-                Command::Component { id, to } => self.component_moved(*id, *to, now),
+                Command::Component { id, to } => {
+                    let retry_in = retry_in(*id, commands);
+                    said = self.component_moved(*id, *to, now, retry_in).then_some(*id).or(said);
+                }
                 Command::Readiness(ready) => drop(self.shared.readiness.send_replace(*ready)),
                 Command::Gate(open) => self.gate.set(*open),
                 Command::Start { id, attempt } => self.start(*id, *attempt, now),
@@ -386,8 +401,10 @@ impl Driver {
                 Command::Cut { id, all } => self.cut(*id, *all),
                 Command::Abandon(id) => self.abandon(*id),
                 Command::Restarting { id, with, wait } => {
-                    let with: Vec<String> = with.iter().map(|id| self.name(*id).to_owned()).collect();
-                    Event::Restarting { component: self.name(*id), with: &with, wait: *wait }.log();
+                    if said != Some(*id) {
+                        let with: Vec<String> = with.iter().map(|id| self.name(*id).to_owned()).collect();
+                        Event::Restarting { component: self.name(*id), with: &with, wait: *wait }.log();
+                    }
                 }
                 Command::GaveUp { id, failures } => self.gave_up(*id, *failures),
                 Command::StopBegan { propagation } => self.stop_began(*propagation, now),
@@ -408,7 +425,8 @@ impl Driver {
         }
     }
 
-    fn component_moved(&self, id: Id, to: Component, now: Moment) {
+    /// Whether what it logged says when the component is tried again.
+    fn component_moved(&mut self, id: Id, to: Component, now: Moment, retry_in: Option<Duration>) -> bool {
         let mut recorder = lock(&self.shared.recorder);
         recorder.moved(id, to, now, self.engine.charged(id));
         let component = self.name(id);
@@ -422,18 +440,26 @@ impl Driver {
                 Event::Ready { component, took, note: self.notes[id.index()].as_deref() }.log();
             }
             Component::Ended if error.is_none() => Event::Finished { component, took }.log(),
-            Component::Ended => Event::EndedEarly { component, error: error.as_deref(), hint }.log(),
+            Component::Ended => {
+                Event::EndedEarly { component, error: error.as_deref(), hint }.log();
+                self.broke_off.insert(id);
+            }
             Component::Failed if self.engine.charged(id).is_zero() => {
                 let error = error.as_deref().unwrap_or("no reason was given");
-                Event::StartFailed { component, error, hint, retry_in: None }.log();
+                Event::StartFailed { component, error, hint, retry_in }.log();
+                return retry_in.is_some();
             }
             Component::Drained => Event::Drained { component, took: self.engine.charged(id) }.log(),
             Component::Released | Component::Failed => {
-                Event::Released { component, took: self.engine.charged(id), error: error.as_deref() }.log();
+                // What it broke off with has been said.
+                let error = error.as_deref().filter(|_| !self.broke_off.contains(&id));
+                Event::Released { component, took: self.engine.charged(id), error }.log();
+                self.broke_off.remove(&id);
             }
             Component::Skipped => Event::Skipped { component }.log(),
             _ => {}
         }
+        false
     }
 
     fn start(&mut self, id: Id, attempt: u32, now: Moment) {

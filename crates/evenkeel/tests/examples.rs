@@ -177,7 +177,11 @@ fn e05_optional_runs_without_what_is_optional_and_then_with_it() {
         assert!(begun.elapsed() < PATIENCE, "{}", example.said());
         sleep(Duration::from_millis(20));
     }
-    assert!(example.said().contains("goes a gift card"), "{}", example.said());
+    let said = example.said();
+    assert!(said.contains("goes a gift card"), "{said}");
+    // What is tried again is a warning, in one line.
+    assert!(said.contains(" WARN advice     could not start, next try in "), "{said}");
+    assert!(!said.contains("ERROR") && !said.contains("restarts in"), "{said}");
     example.stop(0);
 }
 
@@ -194,6 +198,7 @@ fn e07_restart_is_started_again_until_it_runs() {
     let mut example = Example::start("07_restart");
     example.until(|status| status.component("feed").is_some_and(|feed| feed.restarts == 3 && feed.state == "ready"));
     example.stop(0);
+    assert_eq!(example.said().matches("the feed broke off (start 1)").count(), 1, "{}", example.said());
 }
 
 #[test]

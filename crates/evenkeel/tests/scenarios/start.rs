@@ -255,3 +255,63 @@ async fn a_stop_between_any_two_decisions_of_a_start_ends_cleanly_l2() {
         }
     }
 }
+
+/// A service registry: it is told when everything that matters is ready, before traffic is taken, and hears first of the
+/// end.
+#[tokio::test]
+async fn a_registrar_registers_before_the_first_item_and_deregisters_before_all_else_r2_3b() {
+    let (app, diary) = (App::new("shop"), Diary::new());
+    let db = resource(&app, "db", (), &diary);
+    let book = diary.clone();
+    let _queue = app
+        .worker("queue", &db, async move |db, stop: evenkeel::Stop| {
+            while stop.or(async { book.note("first item") }).await.is_some() {
+                stop.requested().await;
+            }
+            drop(db);
+            DONE
+        })
+        .intake();
+    let (registers, deregisters) = (diary.clone(), diary.clone());
+    app.registrar(
+        "registry",
+        (),
+        async move |()| {
+            registers.note("register");
+            Ok(())
+        },
+        async move |()| {
+            deregisters.note("deregister");
+            DONE
+        },
+    );
+    let running = started(app).await;
+    diary.until("first item").await;
+    assert_clean(&running.stop("test").await);
+    assert_eq!(diary.entries(), ["open db", "register", "first item", "deregister", "close db"]);
+}
+
+/// Code that holds a runtime thread while it opens is found and named, and the others start meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_opening_that_blocks_a_thread_is_named_while_others_start_r2_3e() {
+    let (app, diary) = (App::new("shop"), Diary::new());
+    let book = diary.clone();
+    let _legacy = app.resource(
+        "legacy",
+        (),
+        async move |()| {
+            // In a turn of its own: whoever this turn has woken sits on the thread that is about to be blocked.
+            tokio::task::yield_now().await;
+            std::thread::sleep(Duration::from_millis(600)); // what is being tested
+            book.note("legacy is open");
+            Ok(())
+        },
+        async |()| DONE,
+    );
+    let _quick = resource(&app, "quick", (), &diary);
+    let receipt = started(app).await.stop("test").await;
+    assert_clean(&receipt);
+    assert_eq!(diary.entries()[..2], ["open quick", "legacy is open"]);
+    let named = |warning: &&String| warning.starts_with("`legacy` held the runtime thread `");
+    assert_eq!(receipt.warnings.iter().filter(named).count(), 1, "{:?}", receipt.warnings);
+}
