@@ -211,7 +211,10 @@ fn is_event_stream<B>(response: &Response<B>) -> bool {
 fn panicked(exchange: &Exchange, panic: Option<Box<dyn Any + Send>>) -> Made {
     let panic = panic.unwrap_or_else(|| Box::new("twice"));
     report_panic(exchange, panic.as_ref());
-    Made::alone(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Panicked)
+    // Like any handler that leaves a body unread: hyper knows whether the connection can go on.
+    let mut made = Made::alone(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Panicked);
+    made.response.headers_mut().remove(header::CONNECTION);
+    made
 }
 
 fn report_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {

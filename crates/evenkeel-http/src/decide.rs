@@ -67,6 +67,7 @@ fn in_closing(view: &View, limits: &Limits, progress: &Progress) -> Verdict {
     match view.doing {
         Doing::Silent if view.age >= progress.drain.fresh_grace && lingered => Verdict::Retire,
         Doing::Idle if lingered => Verdict::Retire,
+        Doing::PartialHead if view.doing_for.min(progress.elapsed) > progress.drain.head_time => Verdict::Cut,
         // Answers that are still being made see to it themselves, so that an event stream can end properly.
         Doing::Upgraded if view.to_cut => Verdict::Cut,
         _ => in_serving(view, limits),

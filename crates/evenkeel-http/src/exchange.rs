@@ -236,7 +236,7 @@ impl Draining {
     /// When what is left will be cut off; `None` before a drain.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.exchange.as_ref()?.conn.shared.deadline()
+        self.exchange.as_ref()?.conn.shared.deadline().map(tokio::time::Instant::into_std)
     }
 
     pub(crate) fn of(exchange: Arc<Exchange>) -> Self {

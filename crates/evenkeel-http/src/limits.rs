@@ -73,6 +73,9 @@ pub struct Drain {
     pub linger: Duration,
     /// How long a connection that has not sent anything yet stays open from when it was accepted (500 ms).
     pub fresh_grace: Duration,
+    /// How long a client has for the rest of a request's head, if the server closes (10 s); [`Limits::head_time`] holds as
+    /// well. Late heads are answered with 408.
+    pub head_time: Duration,
     /// How long the whole drain may take (30 s). What is left then is cut off.
     pub limit: Duration,
     /// What becomes of the listening socket.
@@ -85,6 +88,7 @@ impl Default for Drain {
             propagation: Duration::ZERO,
             linger: Duration::from_secs(1),
             fresh_grace: Duration::from_millis(500),
+            head_time: Duration::from_secs(10),
             limit: Duration::from_secs(30),
             listening: Listening::Closes,
         }

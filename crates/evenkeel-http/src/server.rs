@@ -1,7 +1,8 @@
 //! A server's life: settings, serving, drained; each consumes the one before.
 //!
 //! Policy: one list of connections, one watch that looks at them, one drain. While it serves, the watch looks rarely and
-//! keeps the limits; in a drain the drain itself looks every [`LOOK`], so that each deadline is kept to that.
+//! keeps the limits; in a drain the drain itself looks every [`LOOK`], so that each deadline is kept to that. Time is the
+//! runtime's, which may be a simulated one.
 
 use std::{
     fmt,
@@ -13,7 +14,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::Router;
@@ -21,6 +22,7 @@ use slab::Slab;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    time::Instant,
 };
 
 use crate::{
@@ -114,7 +116,7 @@ impl Server {
         let (ended, accepting) = oneshot::channel();
         let accept = Accept { shared: shared.clone(), router, listener, gate: self.gate, _ended: ended };
         shared.spawn(accept.run(intake.subscribe()));
-        shared.spawn(keep_watch(Arc::downgrade(&shared)));
+        shared.spawn(keep_watch(Arc::downgrade(&shared), shared.phases.subscribe()));
         Ok(Serving { shared, addr, intake, accepting })
     }
 }
@@ -271,6 +273,13 @@ impl Live {
     pub fn holding(&self) -> Vec<Held> {
         self.shared.list().iter().map(|conn| conn.held()).collect()
     }
+
+    /// Cuts off every connection, whatever a drain has planned: for an owner whose own limit is there first, and who is
+    /// about to drop the server's tasks. Their requests then count as [cut](crate::Outcome::Cut), and not as left by their
+    /// clients.
+    pub fn cut(&self) {
+        self.shared.each(|conn| conn.give(Order::Cut));
+    }
 }
 
 impl fmt::Debug for Live {
@@ -372,14 +381,12 @@ impl Accept {
 }
 
 /// Keeps the limits while the server serves.
-async fn keep_watch(shared: Weak<Shared>) {
-    loop {
-        let Some(tick) = shared.upgrade().map(|shared| shared.limits.tick()) else { return };
-        tokio::time::sleep(tick).await;
-        match shared.upgrade() {
-            Some(shared) if shared.phase() == Phase::Serving => shared.look(),
-            _ => return,
-        }
+async fn keep_watch(shared: Weak<Shared>, mut phases: watch::Receiver<Phase>) {
+    let Some(tick) = shared.upgrade().map(|shared| shared.limits.tick()) else { return };
+    // Ends at once when a drain begins: whoever waits for the server's tasks must not wait for a tick.
+    while tokio::time::timeout(tick, phases.wait_for(|phase| *phase != Phase::Serving)).await.is_err() {
+        let Some(shared) = shared.upgrade() else { return };
+        shared.look();
     }
 }
 

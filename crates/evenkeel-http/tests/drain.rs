@@ -122,6 +122,36 @@ async fn r4_1b_a_request_that_is_half_read_when_the_drain_comes_is_served() {
 }
 
 #[tokio::test]
+async fn r4_1a_half_a_head_is_waited_for_as_long_as_the_drain_says_and_its_client_is_told() {
+    let server = serve(listener(), hello()).unwrap();
+    let mut half = Raw::connect(server.addr()).await;
+    half.send("GET / HT").await;
+    let live = server.view();
+    until("half a head", || live.holding().iter().any(|held| held.doing == Doing::PartialHead)).await;
+    let report = server.drain(Drain { head_time: Duration::from_millis(50), ..quick() }).await;
+    assert!(half.rest().await.starts_with("HTTP/1.1 408"));
+    assert_eq!((report.cut[0].doing, report.cut_count, report.during.total().sum()), (Doing::PartialHead, 1, 0));
+    assert!(report.took < Duration::from_secs(2), "{report:?}");
+}
+
+/// The clock stands still unless somebody waits for it.
+#[tokio::test(start_paused = true)]
+async fn r4_1a_a_drain_leaves_no_task_that_has_to_be_waited_for() {
+    let tasks = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let spawned = tasks.clone();
+    let spawn = move |task| spawned.lock().unwrap().push(tokio::spawn(task));
+    let server = Server::new(listener()).spawn_on(spawn).serve(hello()).unwrap();
+    server.drain(quick()).await;
+    let drained = tokio::time::Instant::now();
+    let tasks = std::mem::take(&mut *tasks.lock().unwrap());
+    assert_eq!(tasks.len(), 2, "the accept loop and the watch");
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(drained.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
 async fn r4_1b_what_waits_in_the_queue_and_what_has_not_spoken_is_served() {
     let gate = Gate::open();
     let server = Server::new(listener()).gate(&gate).serve(hello()).unwrap();
