@@ -44,6 +44,6 @@ mod text;
 
 pub use event::Event;
 pub use format::{BadLevel, Format, LogOptions, layer, subscriber};
-pub use receipt::{Receipt, Row, Unreadable};
+pub use receipt::{CutConnection, Lost, LostOfRoute, Receipt, Row, Unreadable};
 pub use sink::{Flushed, Options as SinkOptions, Sink};
 pub use table::table;

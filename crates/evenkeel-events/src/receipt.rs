@@ -120,6 +120,59 @@ pub struct Row {
     /// Names of the components it needs by a hard edge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
+    /// What an HTTP server lost while it stopped; absent if it lost nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Box<Lost>>,
+}
+
+/// Requests that a server did not answer whole while it stopped, and the connections that it cut off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// By route; a route that lost nothing is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_route: Vec<LostOfRoute>,
+    /// Connections that were cut off with something on them, the first of them one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<CutConnection>,
+    /// How many connections were cut off at all.
+    #[serde(default)]
+    pub cut_connections: u64,
+}
+
+/// The requests of one route that were not answered whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostOfRoute {
+    /// The route as the router was given it, such as `/orders/{id}`.
+    pub route: String,
+    /// Cut off: at a limit, by the route's own wish, or because the body came too slowly.
+    #[serde(default)]
+    pub cut: u64,
+    /// Sent just when the server closed the connection as unused, and never read.
+    #[serde(default)]
+    pub raced: u64,
+    /// Answered by the server itself, with an error, because they broke a limit or could be read in two ways.
+    #[serde(default)]
+    pub refused: u64,
+}
+
+/// A connection that was cut off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutConnection {
+    /// Its other end.
+    pub peer: String,
+    /// What it was doing, in the words of the server: `handler at work`, `slow body`, `unread answer`, ...
+    pub doing: String,
+    /// For how long.
+    pub for_ms: u64,
+    /// The routes of the requests on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// Bytes that came in over it.
+    #[serde(default)]
+    pub bytes_in: u64,
+    /// Bytes that went out over it.
+    #[serde(default)]
+    pub bytes_out: u64,
 }
 
 impl Receipt {

@@ -4,10 +4,10 @@
 //! component in the order of ending, what went wrong where, and what decided how long it took. Parts that have nothing
 //! to say are left out; a clean receipt fits a glance.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    Receipt, Row,
+    CutConnection, LostOfRoute, Receipt, Row,
     text::{self, MIN_WIDTH, count, left, ms, paragraph, plain, right},
 };
 
@@ -180,7 +180,13 @@ fn problems_of(row: &Row) -> Vec<String> {
     if row.leaked_tasks > 0 {
         problems.push(format!("{} could not be ended", count(row.leaked_tasks, "task")));
     }
-    if row.aborted > 0 {
+    if let Some(lost) = &row.http {
+        problems.extend(lost.by_route.iter().map(lost_of_route));
+        problems.extend(lost.cut.iter().take(NAMED_CONNECTIONS).map(cut_connection));
+        let named = lost.cut.len().min(NAMED_CONNECTIONS) as u64;
+        let more = lost.cut_connections.saturating_sub(named);
+        problems.extend((more > 0).then(|| format!("{} cut off", count(more, "more connection"))));
+    } else if row.aborted > 0 {
         problems.push(format!("{} of work cut off", count(row.aborted, "piece")));
     }
     if row.ignored_interrupts > 0 {
@@ -190,6 +196,27 @@ fn problems_of(row: &Row) -> Vec<String> {
         problems.push(format!("started again {}", times(row.restarts)));
     }
     problems
+}
+
+/// Connections that are named one by one; the receipt's JSON has more.
+const NAMED_CONNECTIONS: usize = 5;
+
+/// `2 requests cut off, 1 raced: /orders`
+fn lost_of_route(lost: &LostOfRoute) -> String {
+    let ways = [(lost.cut, "cut off"), (lost.raced, "raced with the close"), (lost.refused, "refused")];
+    let mut said = String::new();
+    for (number, way) in ways.into_iter().filter(|(number, _)| *number > 0) {
+        let number = if said.is_empty() { count(number, "request") } else { format!(", {number}") };
+        let _ = write!(said, "{number} {way}");
+    }
+    format!("{said}: {}", plain(&lost.route))
+}
+
+/// `127.0.0.1:52144 was cut off: handler at work for 30 s on /orders`
+fn cut_connection(cut: &CutConnection) -> String {
+    let lasted = ms(Duration::from_millis(cut.for_ms).as_secs_f64() * 1e3);
+    let on = if cut.routes.is_empty() { String::new() } else { format!(" on {}", plain(&cut.routes.join(", "))) };
+    format!("{} was cut off: {} for {lasted}{on}", plain(&cut.peer), plain(&cut.doing))
 }
 
 fn times(number: u32) -> String {

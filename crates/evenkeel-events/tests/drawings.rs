@@ -2,7 +2,7 @@
 
 mod samples;
 
-use evenkeel_events::{Receipt, Row, table, timeline};
+use evenkeel_events::{CutConnection, Lost, LostOfRoute, Receipt, Row, table, timeline};
 use proptest::prelude::*;
 
 #[test]
@@ -40,6 +40,33 @@ fn the_picture_is_the_same_for_the_same_receipt() {
 }
 
 #[test]
+fn r4_1a_the_table_says_which_requests_a_server_lost_and_who_held_it_up() {
+    let mut receipt = samples::forced();
+    let cut = |port: u16, doing: &str, routes: &[&str]| CutConnection {
+        peer: format!("127.0.0.1:{port}"),
+        doing: doing.into(),
+        for_ms: 30_100,
+        routes: routes.iter().map(|&route| route.into()).collect(),
+        ..CutConnection::default()
+    };
+    let of_route = |route: &str, cut, raced, refused| LostOfRoute { route: route.into(), cut, raced, refused };
+    let slow = (0..4).map(|number| cut(52_200 + number, "slow body", &["/upload"]));
+    receipt.components[2].http = Some(Box::new(Lost {
+        by_route: vec![
+            of_route("(no route)", 0, 2, 1),
+            of_route("/orders/{id}", 1, 0, 0),
+            of_route("/upload", 11, 0, 0),
+        ],
+        cut: [cut(52_144, "handler at work", &["/orders/{id}"]), cut(52_145, "partial head", &[])]
+            .into_iter()
+            .chain(slow)
+            .collect(),
+        cut_connections: 13,
+    }));
+    insta::assert_snapshot!("table_http_lost_80", table(&receipt, 80));
+}
+
+#[test]
 fn a_name_cannot_leave_its_place_in_the_picture() {
     let mut receipt = samples::clean();
     receipt.app = "</title><script>alert(1)</script>".into();
@@ -70,6 +97,24 @@ fn time() -> impl Strategy<Value = f64> {
 }
 
 prop_compose! {
+    fn lost()(
+        routes in prop::collection::vec((name(), prop::array::uniform3(any::<u64>())), 0..3),
+        cut in prop::collection::vec((name(), name(), names(), prop::array::uniform3(any::<u64>())), 0..8),
+        cut_connections in any::<u64>(),
+    ) -> Lost {
+        let of_route = |(route, [cut, raced, refused]): (String, [u64; 3])| LostOfRoute { route, cut, raced, refused };
+        let connection = |(peer, doing, routes, [for_ms, bytes_in, bytes_out]): (String, String, Vec<String>, [u64; 3])| {
+            CutConnection { peer, doing, routes, for_ms, bytes_in, bytes_out }
+        };
+        Lost {
+            by_route: routes.into_iter().map(of_route).collect(),
+            cut: cut.into_iter().map(connection).collect(),
+            cut_connections,
+        }
+    }
+}
+
+prop_compose! {
     fn row()(
         name in name(),
         state in prop_oneof![Just("released".to_owned()), Just("aborted".to_owned()), name()],
@@ -78,13 +123,14 @@ prop_compose! {
         counts in prop::array::uniform4(any::<u64>()),
         texts in (names(), prop::option::of(name()), prop::option::of(name())),
         restarts in any::<u32>(),
+        http in prop::option::of(lost().prop_map(Box::new)),
     ) -> Row {
         Row {
             name, kind: "worker".into(), state, restarts, needs: Vec::new(),
             stop_ms: times[0], drained_ms: times[1], release_ms: times[2], end_ms: times[3],
             used_ms: limits.0, limit_ms: limits.1, allowed_ms: limits.2,
             drained: counts[0], aborted: counts[1], leaked_tasks: counts[2], ignored_interrupts: counts[3],
-            leaked_leases: texts.0, doing: texts.1, error: texts.2,
+            leaked_leases: texts.0, doing: texts.1, error: texts.2, http,
         }
     }
 }
