@@ -220,7 +220,8 @@ fn panicked(exchange: &Exchange, panic: Option<Box<dyn Any + Send>>) -> Made {
 fn report_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)");
-    tracing::error!(target: "evenkeel", route = exchange.route().name(), "a request handler panicked: {text}");
+    let (server, route) = (&exchange.conn.shared.name, exchange.route().name());
+    tracing::error!(target: "evenkeel", route, "a request handler of `{server}` panicked: {text}");
 }
 
 /// The body of a request, on its way to the handler.

@@ -96,7 +96,7 @@ impl BackOff {
 /// waited out, with growing pauses and a warning each: trying again at once would take a core and help nobody.
 ///
 /// Cancel-safe.
-pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(crate) async fn accept(listener: &TcpListener, server: &str) -> (TcpStream, SocketAddr) {
     let mut back_off = BackOff::new();
     loop {
         match listener.accept().await {
@@ -106,7 +106,7 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 let wait = back_off.next();
                 tracing::warn!(
                     target: "evenkeel", error = %error, ?wait,
-                    "cannot accept connections (hint: raise the limit of open files)"
+                    "`{server}` cannot accept connections (hint: raise the limit of open files)"
                 );
                 tokio::time::sleep(wait).await;
             }

@@ -50,6 +50,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server that listens and does not serve yet.
 pub struct Server {
+    name: Option<Arc<str>>,
     listener: Listener,
     limits: Limits,
     gate: Gate,
@@ -60,7 +61,7 @@ impl Server {
     /// A server on a socket that listens.
     #[must_use]
     pub fn new(listener: impl Into<Listener>) -> Self {
-        Self { listener: listener.into(), limits: Limits::default(), gate: Gate::open(), spawner: None }
+        Self { name: None, listener: listener.into(), limits: Limits::default(), gate: Gate::open(), spawner: None }
     }
 
     /// A server that listens at an address; see [`Listener::bind`]. A name is looked up, which blocks.
@@ -69,6 +70,13 @@ impl Server {
     /// The address cannot be listened at.
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
         Listener::bind(addr).map(Self::new)
+    }
+
+    /// What the log calls it; its address if not said.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// How much clients may ask for; [`Limits::default`] if not said.
@@ -110,7 +118,8 @@ impl Server {
     pub fn serve(self, router: Router) -> io::Result<Serving> {
         let addr = self.listener.addr();
         let listener = self.listener.into_tokio()?;
-        let shared = Arc::new(Shared::new(self.limits, self.spawner));
+        let name = self.name.unwrap_or_else(|| addr.to_string().into());
+        let shared = Arc::new(Shared::new(name, self.limits, self.spawner));
         let router = router.layer(NameRoutes { shared: shared.clone() });
         let intake = watch::Sender::new(Intake::Open);
         let (ended, accepting) = oneshot::channel();
@@ -361,7 +370,7 @@ impl Accept {
             tokio::select! {
                 biased;
                 () = self.gate.until(false) => {}
-                (stream, peer) = accept(&self.listener) => return (stream, peer, permit),
+                (stream, peer) = accept(&self.listener, &self.shared.name) => return (stream, peer, permit),
             }
         }
     }
@@ -392,6 +401,7 @@ async fn keep_watch(shared: Weak<Shared>, mut phases: watch::Receiver<Phase>) {
 
 /// What all of a server's tasks share.
 pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
     pub(crate) limits: Limits,
     pub(crate) tally: Tally,
     phase: AtomicU8,
@@ -407,8 +417,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(limits: Limits, spawner: Option<Arc<dyn Fn(Task) + Send + Sync>>) -> Self {
+    fn new(name: Arc<str>, limits: Limits, spawner: Option<Arc<dyn Fn(Task) + Send + Sync>>) -> Self {
         Self {
+            name,
             limits,
             tally: Tally::new(),
             phase: AtomicU8::new(Phase::Serving as u8),
