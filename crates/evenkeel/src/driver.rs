@@ -351,6 +351,10 @@ impl Driver {
         if let Some(incarnation) = self.parts[id.index()].incarnation() {
             let (drained, aborted) = incarnation.scope.counts();
             lock(&self.shared.recorder).counts(id, drained, aborted);
+            #[cfg(feature = "http")]
+            let lost = incarnation.scope.lost();
+            #[cfg(feature = "http")]
+            lock(&self.shared.recorder).lost(id, lost);
         }
     }
 
@@ -391,6 +395,7 @@ impl Driver {
                     said = self.component_moved(*id, *to, now, retry_in).then_some(*id).or(said);
                 }
                 Command::Readiness(ready) => drop(self.shared.readiness.send_replace(*ready)),
+                Command::Gate(false) if self.engine.causes().is_some() => self.gate.shut_for_good(),
                 Command::Gate(open) => self.gate.set(*open),
                 Command::Start { id, attempt } => self.start(*id, *attempt, now),
                 Command::Stop { id, allowed } => self.stop(*id, *allowed, now),
@@ -486,7 +491,7 @@ impl Driver {
         let part = &self.parts[id.index()];
         part.stop_lending();
         self.incarnation(id, |it| {
-            it.scope.begin_stop();
+            it.scope.begin_stop(allowed);
             it.stop.ask();
             it.tell(Orders::STOP);
         });

@@ -1,51 +1,40 @@
 //! `App::http`: serves an [`axum::Router`].
 //!
-//! Policy:
+//! `evenkeel-http` listens, serves and drains; this module makes a component of it. Policy:
 //! - Bind early, serve late: the address is taken when the component opens, so that a port in use fails the start; but
 //!   connections are accepted only while the service takes traffic. Until then, and while it is paused, they queue in
 //!   the kernel. Connections that were accepted before a pause stay and are served.
-//! - On a stop the listener closes at once, connections at rest close, requests in flight complete. A connection's
-//!   first request whose head is half here may still come within [`Http::HALF_HEAD`]. Only then is what the
-//!   routes hold on to given back, so a request can wait for a worker that its server needs. What has not ended at the
-//!   limit (30 seconds without a [`stop_within`](Handle::stop_within)) is cut off and named.
+//! - A stop loses nothing: what waits in the queue is accepted before the listener closes; clients are told to leave
+//!   before a connection at rest is closed, [`Http::LINGER`] later; requests in flight complete. Without a connection
+//!   the drain ends at once: nobody is there to be told. Only then is what the routes hold on to given back, so a
+//!   request can wait for a worker that its server needs.
+//! - The drain keeps its own limit, a little before the engine's: what has not ended then is cut off and named, and the
+//!   component ends in order. The engine's limit (30 seconds without a [`stop_within`](Handle::stop_within)) stands
+//!   behind it.
 //! - No client can end the server: a handler that panics answers 500, errors of a connection end that connection, and
 //!   errors of the listener (no file descriptor left) are waited out.
-//! - There is a limit on everything: see [`Http::MAX_CONNECTIONS`] and [`Http::IDLE`].
+//! - There is a limit on everything: see [`Http`].
 
 #![allow(clippy::needless_pass_by_value, reason = "needs are references, or tuples of them")]
 
-mod wire;
+mod books;
 
 use std::{
-    convert::Infallible, fmt, future::Future, io, marker::PhantomData, net::SocketAddr, panic::Location, sync::Arc,
-    time::Duration,
+    fmt, future::Future, marker::PhantomData, net::SocketAddr, panic::Location, pin::Pin, sync::Arc, time::Duration,
 };
 
-use axum::{
-    Router,
-    body::Body,
-    http::{Request, Response, StatusCode, Version},
-};
-use evenkeel_events::Event;
+use axum::Router;
+use evenkeel_http::{Drain, Limits, Report, Serving};
 use evenkeel_plan::{
     limit::Limit,
     spec::{DEFAULT_BUDGET, Role, Spec},
 };
-use hyper::{
-    body::Incoming,
-    rt::Executor,
-    service::{Service, service_fn},
-};
-use hyper_util::{rt::TokioTimer, server::conn::auto, service::TowerToHyperService};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::TcpListener;
 
-use self::wire::{Counted, Socket, Traffic};
+use self::books::Ledger;
 use crate::{
     app::{App, Declare},
-    error::{Explain, Result},
+    error::{Error, Explain, Result},
     handle::{Handle, Once},
     lease::short,
     needs::{Form, Needs},
@@ -64,10 +53,15 @@ pub struct Http {
 impl Http {
     /// Connections at one time; further ones wait in the kernel.
     pub const MAX_CONNECTIONS: usize = 10_000;
-    /// A connection over which no complete head of a request comes for this long is closed.
-    pub const IDLE: Duration = Duration::from_secs(30);
-    /// After the stop began, how long a client has for the rest of its first request's head.
+    /// A connection that rests this long between two requests is closed.
+    pub const IDLE: Duration = Duration::from_secs(75);
+    /// How long a client has for the head of a request, from its first byte; and for that byte, on a new connection.
+    pub const HEAD: Duration = Duration::from_secs(10);
+    /// After the stop began, how long a client has for the rest of a request's head.
     pub const HALF_HEAD: Duration = Duration::from_millis(500);
+    /// After the stop began, how long a connection at rest stays open, so that its client learns with its next answer
+    /// that it has to leave. Where nobody is connected, a stop does not wait.
+    pub const LINGER: Duration = Duration::from_secs(1);
 
     /// The address it listens on; with the port that was chosen, if port 0 was asked for.
     #[must_use]
@@ -89,7 +83,9 @@ impl App {
     /// `routes` makes the router, once for each start; what it was given may move into the handlers. A handler's future
     /// is dropped when its client goes away, and at the limit of the stop.
     ///
-    /// Tasks that handlers spawn by themselves, and connections that were upgraded (WebSockets), are not waited for.
+    /// A stop waits for upgraded connections (WebSockets) and endless answers (event streams) as for any request: their
+    /// handlers take [`Draining`](crate::Draining) to learn of it, or the route says with [`on_drain`](crate::on_drain)
+    /// that it is to be cut. Tasks that handlers spawn by themselves are not waited for.
     #[track_caller]
     pub fn http<N, R>(&self, name: impl Into<String>, needs: N, addr: impl Into<Listen>, routes: R) -> Handle<Http>
     where
@@ -216,149 +212,103 @@ where
             let context = || format!("cannot listen on {}", self.listen);
             // A name is looked up on a thread of the runtime's pool for blocking calls.
             let listener = TcpListener::bind(&self.listen.text).await.context(context())?;
-            let http = Http { addr: listener.local_addr().context(context())? };
+            let scope = cx.incarnation.scope.clone();
+            let server = evenkeel_http::Server::new(listener)
+                .named(cx.part.name())
+                .limits(limits())
+                .gate(&cx.stop.servers_gate())
+                .spawn_on(spawner(&cx.part, &scope));
+            let serving = server.serve(routes(given)).context(context())?;
+            let http = Http { addr: serving.addr() };
             let note = Some(http.url());
-            let serving = Serving {
-                service: TowerToHyperService::new(routes(given)),
-                scope: cx.incarnation.scope.clone(),
-                stop: cx.stop,
-                part: cx.part,
-            };
-            let run = Box::pin(serving.run(listener));
+            let ledger = Arc::new(Ledger::new(serving.view()));
+            scope.keep(ledger.clone());
+            let run = Box::pin(serve(serving, cx.stop, scope, ledger));
             Ok(Opened { value: Arc::new(http), run: Some(run), close: None, note })
         })
     }
 }
 
-/// One start of a server: what each of its connections needs.
-#[derive(Clone)]
-struct Serving {
-    service: TowerToHyperService<Router>,
-    scope: Arc<Scope>,
-    stop: Stop,
-    part: Arc<Part>,
+/// Serves until the stop, and drains. The server's tasks are tasks of the scope, which the engine waits for after it.
+async fn serve(serving: Serving, stop: Stop, scope: Arc<Scope>, ledger: Arc<Ledger>) -> Result {
+    stop.requested().await;
+    ledger.begin();
+    let report = serving.drain(drain_within(scope.stop_allowed())).await;
+    let verdict = verdict(&report);
+    ledger.close(report);
+    verdict
 }
 
-impl Serving {
-    /// Accepts until the stop. The listener closes when this returns; the connections are tasks of the scope.
-    async fn run(self, listener: TcpListener) -> Result {
-        let permits = Arc::new(Semaphore::new(Http::MAX_CONNECTIONS));
-        // An intake's `or` also stops polling while the service does not take traffic.
-        while let Some((stream, permit)) = self.stop.or(self.accept(&listener, &permits)).await {
-            self.spawn(self.clone().connection(stream, permit));
-        }
-        Ok(())
+/// An error if something of value had to be cut off at the drain's limit.
+fn verdict(report: &Report) -> Result {
+    let lost = books::stuck(report);
+    if lost.is_empty() {
+        return Ok(());
     }
+    Err(Error::from(format!("requests did not end in time and were cut off: {}", lost.join(", "))))
+}
 
-    /// The next connection. Cancel-safe.
-    async fn accept(&self, listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let mut wait = Duration::from_millis(10);
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return (stream, permit),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => {
-                    // Most likely there is no descriptor left. Trying again at once would take a core and help nobody.
-                    let text = format!("`{}` cannot accept connections: {error}", self.part.name());
-                    Event::Warning { text: &text, hint: Some("raise the limit of open files") }.log();
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(1));
-                }
-            }
-        }
+/// What is left to the engine of the time that a stop allows, so that it need not cut what the drain cuts: a tenth, and
+/// not more than this.
+const ENGINE: Duration = Duration::from_millis(100);
+
+/// A drain that ends within the time that the stop allows. Half of it is for clients to leave by themselves, at most.
+fn drain_within(allowed: Duration) -> Drain {
+    let limit = allowed.saturating_sub((allowed / 10).min(ENGINE));
+    let defaults = Drain::default();
+    Drain {
+        linger: Http::LINGER.min(limit / 2),
+        fresh_grace: defaults.fresh_grace.min(limit / 2),
+        head_time: Http::HALF_HEAD,
+        limit,
+        ..defaults
     }
+}
 
-    async fn connection(self, stream: TcpStream, _permit: OwnedSemaphorePermit) {
-        let stop = self.stop.clone();
-        // Without this a small answer may wait for the client's acknowledgement of the one before. It only costs time.
-        let _ = stream.set_nodelay(true);
-        // The protocol is told from the first bytes, and no other timer runs before they are there.
-        tokio::select! {
-            biased;
-            () = stop.requested() => return,
-            first = tokio::time::timeout(Http::IDLE, stream.readable()) => if !matches!(first, Ok(Ok(()))) { return },
-        }
-        let mut builder = auto::Builder::new(InScope { serving: self.clone() });
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(Http::IDLE);
-        builder.http2().timer(TokioTimer::new());
-        let traffic = Arc::new(Traffic::default());
-        let socket = Socket::new(stream, traffic.clone());
-        let counting = traffic.clone();
-        let service = service_fn(move |request| self.clone().answer(request, counting.clone()));
-        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(socket, service));
-        let ended = tokio::select! {
-            biased;
-            ended = connection.as_mut() => ended,
-            () = stop.requested() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    biased;
-                    ended = connection => ended,
-                    () = at_rest(&traffic) => return,
-                }
+fn limits() -> Limits {
+    Limits { connections: Http::MAX_CONNECTIONS, idle_time: Http::IDLE, head_time: Http::HEAD, ..Limits::default() }
+}
+
+/// Makes the server's tasks (its accept loop, connections, HTTP/2 streams) tasks of the component. A panic in one of
+/// them (a response body that panics) is no failure of the server.
+///
+/// The server holds this and the scope holds the server's counts, so it must not hold the scope, or the part with it.
+fn spawner(part: &Part, scope: &Arc<Scope>) -> impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync + use<> {
+    let (mark, site, scope) = (part.mark, part.site, Arc::downgrade(scope));
+    let name: Arc<str> = part.name().into();
+    move |task| {
+        let (name, task) = (name.clone(), Watched::new(mark, task));
+        let watched = async move {
+            if let Err(panic) = task.await {
+                tracing::error!(target: "evenkeel", "a connection of `{name}` {panic}");
             }
         };
-        if let Err(error) = ended {
-            // A client that goes away in the middle is every day's business.
-            tracing::debug!(target: "evenkeel", error = %error, "a connection ended in an error");
-        }
-    }
-
-    async fn answer(self, request: Request<Incoming>, traffic: Arc<Traffic>) -> Result<Response<Body>, Infallible> {
-        let in_flight = traffic.request(request.version() == Version::HTTP_2, self.stop.work());
-        let answering = Box::pin(self.service.call(request));
-        match Watched::new(self.part.mark, answering).await {
-            Ok(Ok(response)) => Ok(response.map(|body| Body::new(Counted { body, in_flight }))),
-            Ok(Err(never)) => match never {},
-            Err(panic) => {
-                tracing::error!(target: "evenkeel", "a request handler of `{}` {panic}", self.part.name());
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                Ok(response)
-            }
-        }
-    }
-
-    /// Spawns a part of a connection: a panic in it (a response body that panics) is no failure of the server.
-    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let part = self.part.clone();
-        let task = async move {
-            if let Err(panic) = Watched::new(part.mark, Box::pin(future)).await {
-                tracing::error!(target: "evenkeel", "a connection of `{}` {panic}", part.name());
-            }
-        };
-        // Refused once the component was cut off: dropped, the connection is closed.
-        self.scope.spawn_uncounted(task, self.part.site);
-    }
-}
-
-/// Puts the tasks that HTTP/2 makes for its streams into the component's scope as well.
-#[derive(Clone)]
-struct InScope {
-    serving: Serving,
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Executor<F> for InScope {
-    fn execute(&self, future: F) {
-        self.serving.spawn(async move {
-            future.await;
-        });
-    }
-}
-
-/// Waits until a connection that has been told to shut down has nothing left to finish, and yet does not end.
-async fn at_rest(traffic: &Traffic) {
-    loop {
-        tokio::time::sleep(Http::HALF_HEAD).await;
-        if traffic.is_at_rest() {
-            return;
+        // Refused once the component was cut off: dropped, a connection is closed.
+        if let Some(scope) = scope.upgrade() {
+            scope.spawn_uncounted(watched, site);
         }
     }
 }
 
-/// Errors of `accept` that belong to the connection which would have been accepted.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r3_2b_a_drain_ends_before_the_time_that_the_stop_allows() {
+        for allowed in [0, 1, 200, 1_000, 30_000].map(Duration::from_millis) {
+            let drain = drain_within(allowed);
+            assert!(drain.linger <= drain.limit / 2 && drain.fresh_grace <= drain.limit / 2, "{drain:?}");
+            let spare = allowed - drain.limit;
+            assert!(spare >= (allowed / 10).min(ENGINE) && spare <= ENGINE, "{drain:?}");
+        }
+        assert_eq!(drain_within(DEFAULT_BUDGET).linger, Http::LINGER);
+    }
+
+    #[test]
+    fn r4_1a_the_limits_that_are_named_are_the_ones_that_hold() {
+        let (limits, defaults) = (limits(), Limits::default());
+        assert_eq!(limits, defaults, "those of the server's own crate");
+        assert_eq!(Http::LINGER, Drain::default().linger);
+    }
 }

@@ -89,7 +89,9 @@ pub use app::{App, Declare, Problem, StopPolicy};
 pub use blocking::{Interrupt, Interrupted};
 pub use component::Component;
 pub use error::{Error, Explain, Result};
-pub use evenkeel_events::{Receipt, Row};
+pub use evenkeel_events::{CutConnection, Lost, LostOfRoute, Receipt, Row};
+#[cfg(feature = "http")]
+pub use evenkeel_http::{Draining, OnDrain, on_drain};
 pub use evenkeel_plan::{
     limit::Limit,
     policy::{Choice, Coordinator, StopView},

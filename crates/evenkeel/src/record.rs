@@ -5,7 +5,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet, sync::Arc, time::Duration};
 
-use evenkeel_events::{Receipt, Row};
+use evenkeel_events::{Lost, Receipt, Row};
 use evenkeel_plan::{
     cause::{Cause, Outcome},
     engine::Moment,
@@ -61,6 +61,7 @@ struct Ending {
     ignored_interrupts: u64,
     leaked_leases: Vec<String>,
     doing: Option<String>,
+    http: Option<Box<Lost>>,
 }
 
 /// When an incarnation was told what, and answered.
@@ -214,6 +215,12 @@ impl Recorder {
         ending.aborted = aborted;
     }
 
+    /// What a server lost.
+    #[cfg(feature = "http")]
+    pub(crate) fn lost(&mut self, id: Id, lost: Option<Box<Lost>>) {
+        self.rows[id.index()].ending_mut().http = lost;
+    }
+
     pub(crate) fn leaked_tasks(&mut self, id: Id, tasks: u64, ignored_interrupts: u64) {
         let ending = self.rows[id.index()].ending_mut();
         ending.leaked_tasks = tasks;
@@ -354,6 +361,7 @@ impl Recorder {
             error: notes.failure.as_ref().or(notes.earlier.as_ref()).map(Failure::line),
             restarts: notes.restarts,
             needs: hard.map(|need| self.parts[need.on.index()].name().to_owned()).collect(),
+            http: ending.http,
         }
     }
 }

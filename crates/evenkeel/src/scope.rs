@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use atomic_waker::AtomicWaker;
@@ -49,6 +50,19 @@ impl TaskOutput for Result {
     }
 }
 
+/// Books on pieces of work that are neither tasks nor [`Work`]: a server's requests, which it counts by itself.
+#[cfg(feature = "http")]
+pub(crate) trait Books: Send + Sync {
+    /// What is in flight is about to be cut off.
+    fn cut(&self);
+
+    /// Work that ended by itself after the stop, and work that was cut off.
+    fn counts(&self) -> (u64, u64);
+
+    /// What was lost since the stop, if anything was.
+    fn lost(&self) -> Option<Box<evenkeel_events::Lost>>;
+}
+
 /// Set in [`Scope::work`] when the work was cut off: what was in flight then is counted, and does not count again.
 const CUT: u64 = 1 << 63;
 
@@ -61,9 +75,12 @@ pub(crate) struct Scope {
     bell: AtomicWaker,
     /// Pieces of work in flight that are not tasks of their own, such as requests; with [`CUT`] once they were cut off.
     work: AtomicU64,
+    /// The time that the stop allows, in nanoseconds; 0 before it.
     stopping: AtomicU64,
     drained: AtomicU64,
     aborted: AtomicU64,
+    #[cfg(feature = "http")]
+    books: std::sync::OnceLock<Arc<dyn Books>>,
 }
 
 #[derive(Default)]
@@ -92,6 +109,8 @@ impl Scope {
             stopping: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             aborted: AtomicU64::new(0),
+            #[cfg(feature = "http")]
+            books: std::sync::OnceLock::new(),
         })
     }
 
@@ -158,8 +177,21 @@ impl Scope {
     }
 
     /// From here on, what ends counts as drained.
-    pub(crate) fn begin_stop(&self) {
-        self.stopping.store(1, Ordering::Relaxed);
+    pub(crate) fn begin_stop(&self, allowed: Duration) {
+        let nanos = u64::try_from(allowed.as_nanos()).unwrap_or(u64::MAX);
+        self.stopping.store(nanos.max(1), Ordering::Relaxed);
+    }
+
+    /// The time that the stop allows, for drain and release together.
+    #[cfg(feature = "http")]
+    pub(crate) fn stop_allowed(&self) -> Duration {
+        Duration::from_nanos(self.stopping.load(Ordering::Relaxed))
+    }
+
+    /// Counts what these books count as well. There is one server in a scope at most.
+    #[cfg(feature = "http")]
+    pub(crate) fn keep(&self, books: Arc<dyn Books>) {
+        let _ = self.books.set(books);
     }
 
     /// Waits until `look` finds something, looking again whenever the bell has rung. Cancel-safe. For the component's
@@ -195,6 +227,10 @@ impl Scope {
     /// No further tasks; those that run are aborted at their next await.
     pub(crate) fn abort(&self) {
         // Before the tasks: what they drop as they are aborted has been cut off, and has not ended by itself.
+        #[cfg(feature = "http")]
+        if let Some(books) = self.books.get() {
+            books.cut();
+        }
         let in_flight = self.work.fetch_or(CUT, Ordering::Relaxed);
         if in_flight & CUT == 0 {
             self.aborted.fetch_add(in_flight, Ordering::Relaxed);
@@ -212,7 +248,19 @@ impl Scope {
 
     /// Work that ended by itself after the stop, and work that was cut off.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.drained.load(Ordering::Relaxed), self.aborted.load(Ordering::Relaxed))
+        let (drained, aborted) = (self.drained.load(Ordering::Relaxed), self.aborted.load(Ordering::Relaxed));
+        #[cfg(feature = "http")]
+        let (drained, aborted) = self.books.get().map_or((drained, aborted), |books| {
+            let (answered, cut) = books.counts();
+            (drained + answered, aborted + cut)
+        });
+        (drained, aborted)
+    }
+
+    /// What a server lost since the stop.
+    #[cfg(feature = "http")]
+    pub(crate) fn lost(&self) -> Option<Box<evenkeel_events::Lost>> {
+        self.books.get()?.lost()
     }
 
     /// Tasks that are still there, and the lines that spawned them.

@@ -218,6 +218,12 @@ impl Stop {
         }
     }
 
+    /// The gate of a server, which follows the one of the service.
+    #[cfg(feature = "http")]
+    pub(crate) fn servers_gate(&self) -> evenkeel_http::Gate {
+        self.inner.gate.as_ref().map_or_else(evenkeel_http::Gate::open, |gate| gate.servers.clone())
+    }
+
     /// Waits until no work may be let in. For ever for what is not an intake.
     pub(crate) async fn gate_shut(&self) {
         match &self.inner.gate {
@@ -253,14 +259,34 @@ impl Branch {
 pub(crate) struct Gate {
     open: AtomicBool,
     changed: Notify,
+    /// The same for servers, which accept connections by themselves.
+    #[cfg(feature = "http")]
+    servers: evenkeel_http::Gate,
 }
 
 impl Gate {
     pub(crate) fn shut() -> Arc<Self> {
-        Arc::new(Self { open: AtomicBool::new(false), changed: Notify::new() })
+        Arc::new(Self {
+            open: AtomicBool::new(false),
+            changed: Notify::new(),
+            #[cfg(feature = "http")]
+            servers: evenkeel_http::Gate::shut(),
+        })
     }
 
     pub(crate) fn set(&self, open: bool) {
+        #[cfg(feature = "http")]
+        self.servers.set(open);
+        self.tell(open);
+    }
+
+    /// Shuts it for a stop. Servers take in what waits at their door before they close it, unless they are paused or
+    /// never served; so their side of the gate stays as it is.
+    pub(crate) fn shut_for_good(&self) {
+        self.tell(false);
+    }
+
+    fn tell(&self, open: bool) {
         self.open.store(open, Ordering::Release);
         self.changed.notify_waiters();
     }
