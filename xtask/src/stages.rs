@@ -81,7 +81,7 @@ fn sim() -> Tally {
 }
 
 fn torture() -> Tally {
-    long("evenkeel-torture", &["torture"])
+    long("evenkeel-torture", &["torture", "probes"])
 }
 
 fn transcripts() -> Tally {

@@ -52,6 +52,11 @@ pub(crate) struct Settings {
     pub(crate) threads: Threads,
     pub(crate) about: Option<String>,
     pub(crate) version: Option<String>,
+    /// Where the admin listener is; `None`: nowhere.
+    #[cfg(feature = "http")]
+    pub(crate) admin: Option<std::net::SocketAddr>,
+    #[cfg(feature = "http")]
+    pub(crate) probes: crate::probes::Probes,
 }
 
 /// The runtime that components run on.
@@ -149,6 +154,10 @@ impl App {
                 threads: Threads::Cores,
                 about: None,
                 version: None,
+                #[cfg(feature = "http")]
+                admin: Some(std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0))),
+                #[cfg(feature = "http")]
+                probes: crate::probes::Probes::default(),
             },
         }
     }
@@ -204,6 +213,30 @@ impl App {
     #[must_use]
     pub fn current_thread(mut self) -> Self {
         self.settings.threads = Threads::One;
+        self
+    }
+
+    /// Where [`run`](Self::run) answers probes and `GET /status`: an address like `0.0.0.0:9100`, or `off`. Without this:
+    /// on the loopback interface, at a port that the system chooses; it is printed at the start and in `status`.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn admin(mut self, addr: &str) -> Self {
+        match crate::program::admin_addr(addr) {
+            Ok(addr) => self.settings.admin = addr,
+            Err(hint) => lock(&self.declared)
+                .problems
+                .push(Problem { text: format!("the admin listener cannot be at {addr:?}"), hint }),
+        }
+        self
+    }
+
+    /// Where the probes are on the admin listener, and how patient liveness is. Without this: see
+    /// [`Probes::new`](crate::Probes::new).
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn probes(mut self, probes: crate::Probes) -> Self {
+        lock(&self.declared).problems.extend(probes.problems());
+        self.settings.probes = probes;
         self
     }
 

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     /// Whether the service ever ran; who looks at its state may have been too slow to see it.
     pub(crate) ran: AtomicBool,
     pub(crate) recorder: Mutex<Recorder>,
+    /// Where the admin listener answers, if there is one.
+    pub(crate) admin: OnceLock<String>,
 }
 
 /// Told when a stop begins and when its forced stage does: the guardian's side of the driver.
@@ -154,6 +156,7 @@ impl Driver {
             readiness: watch::Sender::new(false),
             ran: AtomicBool::new(false),
             recorder: Mutex::new(recorder),
+            admin: OnceLock::new(),
         };
         Self {
             lives: parts.iter().map(|_| None).collect(),
@@ -281,7 +284,9 @@ impl Driver {
     }
 
     fn status(&self) -> Status {
-        Status::of(&self.engine, &self.parts, &self.notes, *self.shared.readiness.borrow(), self.now())
+        let ready = *self.shared.readiness.borrow();
+        let admin = self.shared.admin.get().cloned();
+        Status { admin, ..Status::of(&self.engine, &self.parts, &self.notes, ready, self.now()) }
     }
 }
 

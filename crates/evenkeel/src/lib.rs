@@ -71,6 +71,8 @@ mod stop;
 pub mod blocking;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod probes;
 
 mod kinds;
 mod scope;
@@ -104,6 +106,8 @@ pub use http::{Http, Listen};
 pub use kinds::Ready;
 pub use lease::{Lease, Watch};
 pub use needs::Needs;
+#[cfg(feature = "http")]
+pub use probes::Probes;
 pub use program::{CommandLine, Exit};
 pub use running::{Running, StartError};
 pub use scope::{TaskOutput, Work};

@@ -21,6 +21,9 @@ pub struct Status {
     pub pid: u32,
     /// Time since the start began, in milliseconds.
     pub up_ms: u64,
+    /// Where its probes are, as a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
     /// Its components, in declaration order.
     pub components: Vec<ComponentStatus>,
 }
@@ -58,8 +61,16 @@ impl Status {
             ready,
             pid: std::process::id(),
             up_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            admin: None,
             components: parts.iter().map(component).collect(),
         }
+    }
+
+    /// Of a service that has not said anything yet.
+    #[cfg(feature = "http")]
+    pub(crate) fn unknown() -> Self {
+        let (state, pid) = (Service::Initialized.word().to_owned(), std::process::id());
+        Self { state, ready: false, pid, up_ms: 0, admin: None, components: Vec::new() }
     }
 
     /// Whether it is running or paused: started, and not on its way out.

@@ -244,5 +244,8 @@ fn picture(name: &str, status: &Status) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    if let Some(admin) = &status.admin {
+        text.push_str(&format!("\n  probes and status: {admin}\n"));
+    }
     text
 }

@@ -45,7 +45,13 @@ pub(super) struct Options {
     pub(super) log_level: Option<String>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) runtime_dir: Option<PathBuf>,
+    #[cfg(feature = "http")]
+    pub(super) admin: Option<AdminAt>,
 }
+
+/// An address, or nowhere.
+#[cfg(feature = "http")]
+type AdminAt = Option<std::net::SocketAddr>;
 
 impl CommandLine {
     /// The command line of a program that has these arguments and commands of its own. Its own arguments may stand
@@ -174,6 +180,10 @@ impl Options {
         if let Some(delay) = self.propagation_delay {
             app.settings.propagation_delay = delay;
         }
+        #[cfg(feature = "http")]
+        if let Some(admin) = self.admin {
+            app.settings.admin = admin;
+        }
     }
 }
 
@@ -213,6 +223,8 @@ fn options(at: &ArgMatches) -> Options {
         log_level: get(at, "log-level"),
         state_dir: get(at, "state-dir"),
         runtime_dir: get(at, "runtime-dir"),
+        #[cfg(feature = "http")]
+        admin: get(at, "admin"),
     }
 }
 
@@ -255,6 +267,14 @@ fn run_options() -> Vec<Arg> {
         ),
         state_dir(),
         runtime_dir(),
+        #[cfg(feature = "http")]
+        option(
+            "admin",
+            "ADDR",
+            "EVENKEEL_ADMIN",
+            "Where probes and status are answered over HTTP, or `off` [default: the program's, else 127.0.0.1:0]",
+        )
+        .value_parser(super::admin_addr),
     ]
 }
 

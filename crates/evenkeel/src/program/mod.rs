@@ -3,6 +3,8 @@
 //! [`App::run`] is the only place where Evenkeel reads arguments and environment, writes to the terminal, handles signals
 //! or ends the process. Everything below gets what it needs handed in.
 
+#[cfg(feature = "http")]
+mod admin;
 mod client;
 mod control;
 mod guardian;
@@ -113,6 +115,15 @@ impl App {
             Ok(line) => self.run_line(line),
             Err(exit) => exit,
         }
+    }
+}
+
+/// Where the admin listener is: an address, or nowhere. The error says how to write it.
+#[cfg(feature = "http")]
+pub(crate) fn admin_addr(text: &str) -> std::result::Result<Option<std::net::SocketAddr>, String> {
+    match text {
+        "off" => Ok(None),
+        addr => addr.parse().map(Some).map_err(|_| "write it like `127.0.0.1:9100`, or `off`".to_owned()),
     }
 }
 

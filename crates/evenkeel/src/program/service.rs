@@ -32,6 +32,8 @@ use tokio::{
     sync::mpsc::UnboundedSender,
 };
 
+#[cfg(feature = "http")]
+use super::admin::{Admin, Source};
 use super::{
     Exit, complain,
     control::{self, Ended},
@@ -47,6 +49,8 @@ use crate::{
     driver::{Driver, Harness, Hooks, Message},
     lease::lock,
 };
+#[cfg(feature = "http")]
+use crate::{app::Problem, probes::Probes};
 
 /// What is missing without a directory, and who is to be named for it if the user chose that directory: a default that
 /// is missing is nobody's fault.
@@ -109,6 +113,8 @@ struct Unusable {
 struct Held {
     server: Option<Server>,
     _lock: Option<InstanceLock>,
+    #[cfg(feature = "http")]
+    _admin: Option<Admin>,
     /// Given up last: without it the next signal has its default action and would overtake the exit code.
     _signals: Option<signals::Watch>,
 }
@@ -131,6 +137,8 @@ impl Service {
         let places = Places { state_dir, file: self.options.receipt.clone(), shown_by: self.receipt_command() };
         let (budget, flush) = (built.plan.budget.total, built.plan.budget.reserve * 5 / 8);
         explain_budget(&built.plan, &self.name);
+        #[cfg(feature = "http")]
+        let admin = (built.settings.admin, built.settings.probes.clone());
 
         let control = if lock.is_some() { runtime_dir } else { None };
         let last_words = LastWords::new(places.clone(), self.sink.clone(), self.format());
@@ -142,10 +150,21 @@ impl Service {
         for warning in warnings {
             warning.tell(&driver);
         }
+        #[cfg(feature = "http")]
+        let admin = match self.admin(admin, &driver, user.handle()) {
+            Ok(admin) => admin,
+            Err(exit) => return exit,
+        };
         let ended = Arc::new(Ended::default());
         let server = control.and_then(|dir| self.control(&dir, &outbox, &ended, budget));
         let signals = self.signals(&outbox, &guardian, budget);
-        let held = Held { server, _lock: lock, _signals: signals };
+        let held = Held {
+            server,
+            _lock: lock,
+            #[cfg(feature = "http")]
+            _admin: admin,
+            _signals: signals,
+        };
 
         let runner = Runner::of(user);
         let receipt = engine.block_on(driver.drive());
@@ -252,6 +271,35 @@ impl Service {
         }
     }
 
+    /// Probes and status over HTTP. An address that was asked for and cannot be had refuses the start; without the one
+    /// that the system would choose the service runs all the same.
+    #[cfg(feature = "http")]
+    fn admin(
+        &self,
+        (addr, probes): (Option<std::net::SocketAddr>, Probes),
+        driver: &Driver,
+        user: &Handle,
+    ) -> Result<Option<Admin>, Exit> {
+        let Some(addr) = addr else { return Ok(None) };
+        let source = Source { outbox: driver.outbox(), shared: driver.shared(), user: user.clone() };
+        match Admin::serve(addr, probes, source) {
+            Ok(admin) => {
+                Event::Note { text: &format!("probes and status: {}", admin.url()) }.log();
+                let _ = driver.shared().admin.set(admin.url().to_owned());
+                Ok(Some(admin))
+            }
+            Err(error) => {
+                let text = format!("the admin listener cannot be at {addr}: {error}");
+                let hint = "give `--admin` another address, or `off`".to_owned();
+                if addr.port() != 0 {
+                    return Err(refuse(&self.name, &[Problem { text, hint }]));
+                }
+                let _ = driver.outbox().send(Message::Warn { text, hint: Some(hint) });
+                Ok(None)
+            }
+        }
+    }
+
     /// First signal: stop. Second: force. Third: gone. None of them passes through a runtime before it takes effect.
     fn signals(
         &self,
@@ -307,7 +355,7 @@ fn is_forced(receipt: &Receipt) -> bool {
 fn end(receipt: &Receipt, user: Runner, guardian: &Guardian, held: Held, out_by: Instant) -> Exit {
     let forced = is_forced(receipt);
     let left_running = receipt.components.iter().any(|row| row.state == "abandoned" || row.leaked_tasks > 0);
-    let Held { server, _lock: lock, _signals: signals } = held;
+    let Held { server, _lock: lock, _signals: signals, .. } = held;
     if let Some(server) = server {
         // Whoever waits for the stop gets the receipt, if it reads it soon.
         let left = out_by.saturating_duration_since(Instant::now());
