@@ -81,7 +81,7 @@ fn sim() -> Tally {
 }
 
 fn torture() -> Tally {
-    long("evenkeel-torture", &["torture", "probes"])
+    long("evenkeel-torture", &["torture", "probes", "restarts"])
 }
 
 fn transcripts() -> Tally {

@@ -42,6 +42,9 @@ pub struct App {
     pub(crate) name: String,
     pub(crate) declared: Arc<Mutex<Declared>>,
     pub(crate) settings: Settings,
+    /// Listening sockets that the process was given.
+    #[cfg(feature = "http")]
+    pub(crate) doors: Arc<crate::http::Doors>,
 }
 
 /// How an app runs; each can be changed on its command line.
@@ -147,6 +150,8 @@ impl App {
         Self {
             name: name.into(),
             declared: Arc::default(),
+            #[cfg(feature = "http")]
+            doors: Arc::default(),
             settings: Settings {
                 budget: DEFAULT_BUDGET,
                 propagation_delay: Duration::ZERO,

@@ -18,13 +18,14 @@
 #![allow(clippy::needless_pass_by_value, reason = "needs are references, or tuples of them")]
 
 mod books;
+mod doors;
 
 use std::{
     fmt, future::Future, marker::PhantomData, net::SocketAddr, panic::Location, pin::Pin, sync::Arc, time::Duration,
 };
 
 use axum::Router;
-use evenkeel_http::{Drain, Limits, Report, Serving};
+use evenkeel_http::{Drain, Limits, Listener, Listening, Report, Serving};
 use evenkeel_plan::{
     limit::Limit,
     spec::{DEFAULT_BUDGET, Role, Spec},
@@ -32,6 +33,7 @@ use evenkeel_plan::{
 use tokio::net::TcpListener;
 
 use self::books::Ledger;
+pub(crate) use self::doors::Doors;
 use crate::{
     app::{App, Declare},
     error::{Error, Explain, Result},
@@ -94,7 +96,8 @@ impl App {
     {
         let (name, listen) = (name.into(), addr.into());
         listen.check(self, &name, Location::caller());
-        let behaviour = Server::<N::Form, R> { listen, routes: Recipe::many(routes), _types: PhantomData };
+        let doors = self.doors.clone();
+        let behaviour = Server::<N::Form, R> { listen, doors, routes: Recipe::many(routes), _types: PhantomData };
         self.declare("http", name, &needs, behaviour, special)
     }
 }
@@ -115,7 +118,8 @@ impl Declare<'_> {
     {
         let (name, listen) = (name.into(), addr.into());
         listen.check(self.app, &name, Location::caller());
-        let behaviour = Server::<N::Form, R> { listen, routes: Recipe::once(routes), _types: PhantomData };
+        let doors = self.app.doors.clone();
+        let behaviour = Server::<N::Form, R> { listen, doors, routes: Recipe::once(routes), _types: PhantomData };
         self.app.declare("http", name, &needs, behaviour, |spec| {
             special(spec);
             spec.once = true;
@@ -131,6 +135,10 @@ fn special(spec: &mut Spec) {
 
 /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, or `localhost:8080`; as text or as a [`SocketAddr`]. Port 0 lets the
 /// system choose one. A name is looked up at each start.
+///
+/// [`App::run`] takes over listening sockets that the process was given (systemd's `LISTEN_FDS`): the one with the
+/// component's name, or at its address, is served in place of a new one, and stays open when the component stops. Whoever
+/// connects during a restart then waits instead of being refused.
 ///
 /// Text that cannot be an address refuses the app before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +204,7 @@ impl Listen {
 
 struct Server<N, R> {
     listen: Listen,
+    doors: Arc<Doors>,
     routes: Recipe<R>,
     _types: PhantomData<fn() -> N>,
 }
@@ -210,8 +219,7 @@ where
             let given = cx.part.give::<N>()?;
             let routes = self.routes.get()?;
             let context = || format!("cannot listen on {}", self.listen);
-            // A name is looked up on a thread of the runtime's pool for blocking calls.
-            let listener = TcpListener::bind(&self.listen.text).await.context(context())?;
+            let (listener, listening) = self.door(cx.part.name()).await.context(context())?;
             let scope = cx.incarnation.scope.clone();
             let server = evenkeel_http::Server::new(listener)
                 .named(cx.part.name())
@@ -223,17 +231,28 @@ where
             let note = Some(http.url());
             let ledger = Arc::new(Ledger::new(serving.view()));
             scope.keep(ledger.clone());
-            let run = Box::pin(serve(serving, cx.stop, scope, ledger));
+            let run = Box::pin(serve(serving, listening, cx.stop, scope, ledger));
             Ok(Opened { value: Arc::new(http), run: Some(run), close: None, note })
         })
     }
 }
 
+impl<N, R> Server<N, R> {
+    /// The socket that was given for it, which stays open when it stops; else one of its own.
+    async fn door(&self, name: &str) -> std::io::Result<(Listener, Listening)> {
+        if let Some(given) = self.doors.find(name, &self.listen.text)? {
+            return Ok((given, Listening::Held));
+        }
+        // A name is looked up on a thread of the runtime's pool for blocking calls.
+        Ok((TcpListener::bind(&self.listen.text).await?.into(), Listening::Closes))
+    }
+}
+
 /// Serves until the stop, and drains. The server's tasks are tasks of the scope, which the engine waits for after it.
-async fn serve(serving: Serving, stop: Stop, scope: Arc<Scope>, ledger: Arc<Ledger>) -> Result {
+async fn serve(serving: Serving, listening: Listening, stop: Stop, scope: Arc<Scope>, ledger: Arc<Ledger>) -> Result {
     stop.requested().await;
     ledger.begin();
-    let report = serving.drain(drain_within(scope.stop_allowed())).await;
+    let report = serving.drain(Drain { listening, ..drain_within(scope.stop_allowed()) }).await;
     let verdict = verdict(&report);
     ledger.close(report);
     verdict

@@ -42,7 +42,9 @@ fn declare(app: &App, url: String, listen: String, stuck: &str) {
         stop.requested().await;
         if jobs_hang { pending().await } else { Ok(()) }
     });
-    let _ = app.http("api", (&db, &jobs), listen, |_held| Router::new().route("/", get(async || "no orders yet")));
+    let _ = app.http("api", (&db, &jobs), listen, |_held| {
+        Router::new().route("/", get(async || "no orders yet").post(async || "an order"))
+    });
 }
 
 /// There is no database: the URL says what happens.

@@ -50,7 +50,7 @@ use crate::{
     lease::lock,
 };
 #[cfg(feature = "http")]
-use crate::{app::Problem, probes::Probes};
+use crate::{app::Problem, http::Doors, probes::Probes};
 
 /// What is missing without a directory, and who is to be named for it if the user chose that directory: a default that
 /// is missing is nobody's fault.
@@ -73,6 +73,8 @@ const FORCED_FLUSH: Duration = Duration::from_millis(10);
 pub(super) fn run(mut app: App, options: &Options) -> Exit {
     options.apply(&mut app);
     let name = app.name.clone();
+    #[cfg(feature = "http")]
+    let doors = app.doors.clone();
     let built = match app.build() {
         Ok(built) => built,
         Err(problems) => return refuse(&name, &problems),
@@ -83,7 +85,16 @@ pub(super) fn run(mut app: App, options: &Options) -> Exit {
     };
     // The caller may be inside a runtime of its own, where blocking on another is not allowed; a thread of ours never is.
     let options = options.clone();
-    let engine = spawn_named("evenkeel-engine", move || Service { name, options, sink }.run(built));
+    let engine = spawn_named("evenkeel-engine", move || {
+        let service = Service {
+            name,
+            options,
+            sink,
+            #[cfg(feature = "http")]
+            doors,
+        };
+        service.run(built)
+    });
     match engine.map(std::thread::JoinHandle::join) {
         Ok(Ok(exit)) => exit,
         Ok(Err(_)) => internal("the engine panicked; this is a defect of Evenkeel"),
@@ -100,6 +111,8 @@ struct Service {
     name: String,
     options: Options,
     sink: Sink,
+    #[cfg(feature = "http")]
+    doors: Arc<Doors>,
 }
 
 /// A directory that was asked for and cannot be had.
@@ -137,6 +150,10 @@ impl Service {
         let places = Places { state_dir, file: self.options.receipt.clone(), shown_by: self.receipt_command() };
         let (budget, flush) = (built.plan.budget.total, built.plan.budget.reserve * 5 / 8);
         explain_budget(&built.plan, &self.name);
+        #[cfg(feature = "http")]
+        if let Err(exit) = self.take_over() {
+            return exit;
+        }
         #[cfg(feature = "http")]
         let admin = (built.settings.admin, built.settings.probes.clone());
 
@@ -203,7 +220,13 @@ impl Service {
         let (speaker, witness) = (last_words.clone(), last_words.clone());
         let guardian = Guardian::spawn(move |code| speaker.overdue(code))?;
         logs::log_panics(witness);
-        let hooks = Informed { guardian: guardian.clone(), name: self.name.clone(), control };
+        let hooks = Informed {
+            guardian: guardian.clone(),
+            name: self.name.clone(),
+            control,
+            #[cfg(feature = "http")]
+            doors: self.doors.clone(),
+        };
         let driver = Driver::new(built, Harness { hooks: Box::new(hooks), ..Harness::on(user.clone()) });
         last_words.told(Told::by(&driver));
         Ok((driver, guardian))
@@ -267,6 +290,22 @@ impl Service {
                 let hint = Some("name another directory with `--runtime-dir`".to_owned());
                 let _ = outbox.send(Message::Warn { text, hint });
                 None
+            }
+        }
+    }
+
+    /// Takes over the listening sockets that the process was given.
+    #[cfg(feature = "http")]
+    fn take_over(&self) -> Result<(), Exit> {
+        match evenkeel_os::sockets::inherited(&process_env) {
+            Ok(inherited) => {
+                self.doors.fill(inherited);
+                Ok(())
+            }
+            Err(error) => {
+                let text = format!("the listening sockets that were passed on cannot be used: {error}");
+                let hint = "check what starts this program, and its LISTEN_FDS".to_owned();
+                Err(refuse(&self.name, &[Problem { text, hint }]))
             }
         }
     }
@@ -439,6 +478,8 @@ struct Informed {
     guardian: Guardian,
     name: String,
     control: Option<PathBuf>,
+    #[cfg(feature = "http")]
+    doors: Arc<Doors>,
 }
 
 impl Hooks for Informed {
@@ -447,6 +488,12 @@ impl Hooks for Informed {
     }
 
     fn running(&mut self) {
+        #[cfg(feature = "http")]
+        for socket in self.doors.unused() {
+            let text = format!("the listening socket {socket} was passed on to this process, and nothing serves it");
+            let hint = "name it after an HTTP component, or let one listen at its address";
+            Event::Warning { text: &text, hint: Some(hint) }.log();
+        }
         if let Some(dir) = &self.control {
             let text = format!("control socket: {}", dir.join(evenkeel_os::control::SOCKET_FILE).display());
             Event::Note { text: &text }.log();
