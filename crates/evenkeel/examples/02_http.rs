@@ -1,4 +1,4 @@
-//! An HTTP server: on a stop its port closes at once, requests in flight get their answers, and then the rest stops.
+//! An HTTP server: on a stop, whoever is connected or connecting gets an answer, and then the rest stops.
 //!
 //! `cargo run --example 02_http`; the log shows the URL. Stop it during `curl URL/slow`: curl gets its answer.
 
