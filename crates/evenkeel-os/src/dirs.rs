@@ -12,7 +12,22 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-pub use crate::sys::dirs::{named_dir, runtime_dir, runtime_dir_candidates, state_dir};
+pub use crate::sys::dirs::{
+    choose_runtime_dir, choose_state_dir, named_dir, runtime_dir, runtime_dir_candidates, state_dir,
+};
+
+/// Which directory a program would use, before anybody has looked whether it can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The directory.
+    pub path: PathBuf,
+    /// The mode's bits that would make it refused.
+    pub refused_mode: u32,
+    /// Whether we chose it ourselves and it must therefore be ours alone: not a link, and owned by us.
+    pub ours_alone: bool,
+    /// What the user can set to have another, as the end of a sentence.
+    pub instead: &'static str,
+}
 
 /// Why there is no directory to use.
 #[derive(Debug)]

@@ -11,6 +11,7 @@
 //! | [`env`](mod@env) | where do environment variables come from? (they are passed in, never read below) |
 //! | [`platform`] | who runs us, under which host, with which limits? |
 //! | [`dirs`] | where do the lock, the control socket and the state live? |
+//! | [`examine`] | what is at a path, before anybody uses it? |
 //! | [`lock`] | is another instance of this program running? |
 //! | [`control`] | how does `status` or `stop` reach a running program? |
 //! | [`signals`] | who asked us to stop? |
@@ -54,6 +55,7 @@ mod sys;
 pub mod control;
 pub mod dirs;
 pub mod env;
+pub mod examine;
 pub mod exit;
 pub mod interrupt;
 pub mod lock;

@@ -52,6 +52,22 @@ pub fn lock_instance(dir: &Path) -> io::Result<Result<InstanceLock, Held>> {
     Err(io::Error::other(format!("{} is replaced again and again", path.display())))
 }
 
+/// Who holds the lock on `dir`, for somebody who does not want it. `None`: nobody. Creates nothing.
+///
+/// The kernel answers this question only to those who try: for a moment a *shared* lock is held, which does not disturb
+/// others who ask, but turns away an instance that starts at that very moment.
+///
+/// # Errors
+/// The file is there and cannot be opened or locked.
+pub fn holder(dir: &Path) -> io::Result<Option<Held>> {
+    let Some(file) = files::open_existing(&dir.join(LOCK_FILE))? else { return Ok(None) };
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Ok(Some(Held { pid: read_pid(&file) })),
+        Err(TryLockError::Error(error)) => Err(error),
+        Ok(()) => file.unlock().map(|()| None),
+    }
+}
+
 impl InstanceLock {
     fn new(mut file: File, path: PathBuf) -> Self {
         // A full disk must not keep a program from starting: the lock counts, the process id is for messages.
@@ -106,6 +122,19 @@ mod tests {
         assert_eq!(held, Held { pid: Some(std::process::id()) });
         drop(first);
         lock_instance(dir.path()).unwrap().expect("free again");
+    }
+
+    #[test]
+    fn asking_for_the_holder_takes_and_creates_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(holder(dir.path()).unwrap(), None);
+        assert_eq!(holder(&dir.path().join("absent")).unwrap(), None);
+        assert!(!dir.path().join(LOCK_FILE).exists());
+        let lock = lock_instance(dir.path()).unwrap().expect("free");
+        assert_eq!(holder(dir.path()).unwrap(), Some(Held { pid: Some(std::process::id()) }));
+        drop(lock);
+        assert_eq!(holder(dir.path()).unwrap(), None);
+        lock_instance(dir.path()).unwrap().expect("still free");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::{io, net::TcpListener, process::Command};
 
-pub use crate::sys::sockets::SHORT_READ_MEANS_EMPTY;
+pub use crate::sys::sockets::{SHORT_READ_MEANS_EMPTY, try_bind};
 use crate::{
     env::{Env, non_empty},
     sys::sockets,

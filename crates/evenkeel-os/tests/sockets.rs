@@ -60,3 +60,14 @@ fn a_wrong_number_of_sockets_is_an_error_that_says_so() {
     };
     assert_eq!(sockets::inherited(&env).unwrap_err().to_string(), "`LISTEN_FDS=many` is not a number");
 }
+
+#[test]
+fn an_address_can_be_tried_without_taking_it_r2_5a() {
+    use evenkeel_os::sockets::try_bind;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    assert_eq!(try_bind(addr).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    try_bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // TEST-NET-1: no machine has it.
+    assert_eq!(try_bind("192.0.2.1:0".parse().unwrap()).unwrap_err().kind(), std::io::ErrorKind::AddrNotAvailable);
+}

@@ -249,7 +249,7 @@ fn mistakes_on_the_command_line() {
 #[test]
 fn help() {
     let mut terminal = Terminal::new();
-    for command in ["--help", "run --help", "stop --help", "receipt --help"] {
+    for command in ["--help", "run --help", "doctor --help", "stop --help", "receipt --help"] {
         terminal.run(&command.split(' ').collect::<Vec<_>>());
     }
     terminal.is_as_in("help");

@@ -235,6 +235,11 @@ where
             Ok(Opened { value: Arc::new(http), run: Some(run), close: None, note })
         })
     }
+
+    fn listens_at(&self) -> Option<String> {
+        // Text that is no address has refused the app already.
+        self.listen.fault().is_ok().then(|| self.listen.text.clone())
+    }
 }
 
 impl<N, R> Server<N, R> {

@@ -111,6 +111,11 @@ impl Part {
 pub(crate) trait Behaviour: Send + Sync {
     /// Opens it. The future runs on the user's runtime; no user code runs before it is polled.
     fn open(self: Arc<Self>, cx: OpenContext) -> BoxFuture<Result<Opened>>;
+
+    /// The address that it will listen at, if it is one that does.
+    fn listens_at(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a component's opening may use.

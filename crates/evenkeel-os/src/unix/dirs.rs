@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use super::platform::user;
-use crate::dirs::{DirError, check_app_name};
+use crate::dirs::{Choice, DirError, check_app_name};
 use crate::env::{Env, non_empty};
 
 /// Nobody but us may pass.
@@ -29,21 +29,34 @@ const WORLD_WRITE: u32 = 0o002;
 /// The first that applies cannot be created or is not safe; see [`DirError`]. There is no silent move to the next: a
 /// client would look in the wrong place.
 pub fn runtime_dir(app: &str, env: Env<'_>) -> Result<PathBuf, DirError> {
-    check_app_name(app)?;
-    if let Some(given) = listed_directory(env, "RUNTIME_DIRECTORY") {
-        create(&given, "RUNTIME_DIRECTORY")?;
-        check_given(&given, "RUNTIME_DIRECTORY")?;
-        check_closed(&given, &stat(&given)?, WORLD_WRITE)?;
-        return Ok(given);
+    let Choice { path: dir, refused_mode, ours_alone, .. } = choose_runtime_dir(app, env)?;
+    if !ours_alone {
+        create(&dir, "RUNTIME_DIRECTORY")?;
+        check_given(&dir, "RUNTIME_DIRECTORY")?;
+        check_closed(&dir, &stat(&dir)?, refused_mode)?;
+        return Ok(dir);
     }
-    let base = xdg_runtime_base(env).unwrap_or_else(|| temporary_base(env));
+    let base = dir.parent().expect("it is in a base");
     create(base.parent().expect("a base has its own name in a directory"), "TMPDIR")?;
-    let dir = base.join(app);
-    for level in [&base, &dir] {
+    for level in [base, &dir] {
         create(level, "RUNTIME_DIRECTORY")?;
         check_ours(level)?;
     }
     Ok(dir)
+}
+
+/// Which directory [`runtime_dir`] would use. Creates and checks nothing.
+///
+/// # Errors
+/// The program's name cannot name a directory.
+pub fn choose_runtime_dir(app: &str, env: Env<'_>) -> Result<Choice, DirError> {
+    check_app_name(app)?;
+    let instead = "set RUNTIME_DIRECTORY to another directory";
+    if let Some(path) = listed_directory(env, "RUNTIME_DIRECTORY") {
+        return Ok(Choice { path, refused_mode: WORLD_WRITE, ours_alone: false, instead });
+    }
+    let base = xdg_runtime_base(env).unwrap_or_else(|| temporary_base(env));
+    Ok(Choice { path: base.join(app), refused_mode: FOREIGN_WRITE, ours_alone: true, instead })
 }
 
 /// Where a running `app` may have its runtime directory, likeliest first, for a client that did not start it. Creates
@@ -75,16 +88,26 @@ pub fn runtime_dir_candidates(app: &str, env: Env<'_>) -> Vec<PathBuf> {
 /// # Errors
 /// The first that applies cannot be created or written, or none of the three variables is set; see [`DirError`].
 pub fn state_dir(app: &str, env: Env<'_>) -> Result<PathBuf, DirError> {
+    let dir = choose_state_dir(app, env)?.path;
+    create(&dir, "STATE_DIRECTORY")?;
+    check_given(&dir, "STATE_DIRECTORY")?;
+    Ok(dir)
+}
+
+/// Which directory [`state_dir`] would use. Creates and checks nothing.
+///
+/// # Errors
+/// The program's name cannot name a directory, or none of the three variables is set.
+pub fn choose_state_dir(app: &str, env: Env<'_>) -> Result<Choice, DirError> {
     check_app_name(app)?;
     let own = || xdg_state_home(env).map(|home| home.join("evenkeel").join(app));
-    let Some(dir) = listed_directory(env, "STATE_DIRECTORY").or_else(own) else {
+    let Some(path) = listed_directory(env, "STATE_DIRECTORY").or_else(own) else {
         let problem = "there is no place for the state directory: neither STATE_DIRECTORY nor XDG_STATE_HOME nor HOME \
                        is set to an absolute path";
         return Err(DirError::new("", problem, "set STATE_DIRECTORY to a directory that this program may write"));
     };
-    create(&dir, "STATE_DIRECTORY")?;
-    check_given(&dir, "STATE_DIRECTORY")?;
-    Ok(dir)
+    let instead = "set STATE_DIRECTORY to another directory";
+    Ok(Choice { path, refused_mode: 0, ours_alone: false, instead })
 }
 
 /// A directory that somebody named on the command line, created if missing and writable.

@@ -13,6 +13,16 @@ pub(crate) fn open_private(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link).open(path)
 }
 
+/// Opens `path` for reading if it is there; never follows a symbolic link, and waits for nobody.
+pub(crate) fn open_existing(path: &Path) -> io::Result<Option<File>> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).expect("both are small flags");
+    match File::options().read(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether `path` still names the very file that `file` has open.
 pub(crate) fn is_file_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;

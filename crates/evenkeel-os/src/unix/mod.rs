@@ -3,6 +3,7 @@
 
 pub(crate) mod control;
 pub(crate) mod dirs;
+pub(crate) mod examine;
 pub(crate) mod exit;
 pub(crate) mod files;
 pub(crate) mod interrupt;

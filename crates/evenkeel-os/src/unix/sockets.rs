@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
@@ -12,12 +12,27 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt::set_socket_reuseaddr};
+
 /// Whether a read that did not fill its buffer shows that the socket is empty, so that an edge-triggered poller need not
 /// be asked again. True for epoll; on Windows a poller must be left to say so itself.
 pub const SHORT_READ_MEANS_EMPTY: bool = true;
 
 /// The first descriptor that is passed on, as systemd has it.
 const FIRST: RawFd = 3;
+
+/// Whether a listener could be at `addr`, by taking the address for a moment. Nothing listens there meanwhile, so that no
+/// client is accepted only to be dropped.
+///
+/// # Errors
+/// Why it could not: somebody listens there, it needs a privilege, no interface has it.
+pub fn try_bind(addr: SocketAddr) -> io::Result<()> {
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // As listeners do: what a closed connection leaves behind does not count.
+    set_socket_reuseaddr(&socket, true)?;
+    Ok(bind(&socket, &addr)?)
+}
 
 /// The process that started this one.
 pub(crate) fn parent_id() -> u32 {

@@ -5,8 +5,11 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use evenkeel_events::Format;
 
-use super::{Exit, client, print, service};
+use super::{Exit, client, doctor, print, service};
 use crate::App;
+
+/// The id of `doctor --json`, apart from any that a program has given to an argument of its own.
+const AS_JSON: &str = "doctor-json";
 
 /// A program's command line: the commands of every service, and the program's own arguments and commands.
 ///
@@ -55,7 +58,7 @@ type AdminAt = Option<std::net::SocketAddr>;
 
 impl CommandLine {
     /// The command line of a program that has these arguments and commands of its own. Its own arguments may stand
-    /// alone or after `run`.
+    /// alone, or after `run` or `doctor`.
     ///
     /// # Panics
     /// In debug builds, when an argument or command of its own has the name of one that every program gets.
@@ -71,7 +74,8 @@ impl CommandLine {
             .args_conflicts_with_subcommands(true)
             .disable_help_subcommand(true)
             .max_term_width(100)
-            .subcommand(run_command(&name).args(run_args))
+            .subcommand(run_command(&name).args(run_args.clone()))
+            .subcommand(doctor_command(&name, run_args))
             .subcommands(commands(&name));
         Self { whole, own: own_commands, own_args, matches: None, name }
     }
@@ -115,7 +119,7 @@ impl CommandLine {
     pub fn matches(&self) -> &ArgMatches {
         let matches = self.matches.as_ref().expect("the command line has been parsed");
         match matches.subcommand() {
-            Some(("run", below)) => below,
+            Some(("run" | "doctor", below)) => below,
             _ => matches,
         }
     }
@@ -144,6 +148,7 @@ impl CommandLine {
             Some(("stop", at)) => client::stop(&name, &place(at), at.get_flag("no-wait")),
             Some(("pause", at)) => client::pause(&name, &place(at), true),
             Some(("continue", at)) => client::pause(&name, &place(at), false),
+            Some(("doctor", at)) => doctor::doctor(app, &options(at), as_json(at)),
             Some(("graph", at)) => {
                 options(at).apply(&mut app);
                 client::graph(app, at.get_one::<String>("format").map_or("text", String::as_str))
@@ -205,6 +210,11 @@ pub(super) struct Shape {
 fn place(at: &ArgMatches) -> Place {
     let path = |name: &str| at.try_get_one::<PathBuf>(name).ok().flatten().cloned();
     Place { runtime_dir: path("runtime-dir"), state_dir: path("state-dir") }
+}
+
+/// Whether `doctor` reports as JSON.
+fn as_json(at: &ArgMatches) -> bool {
+    at.try_get_one(AS_JSON).ok().flatten().copied().unwrap_or(false)
 }
 
 fn shape(at: &ArgMatches) -> Shape {
@@ -304,6 +314,18 @@ fn run_command(name: &str) -> Command {
         .after_help(format!("Example:\n  {name} run --budget 20s --log-format json"))
 }
 
+/// It takes what `run` takes, so that it checks what would run. A program that has a `--json` of its own keeps it, and has
+/// no report as JSON.
+fn doctor_command(name: &str, run_args: Vec<Arg>) -> Command {
+    let taken = run_args.iter().any(|arg| arg.get_long() == Some("json"));
+    let json = Arg::new(AS_JSON).long("json").action(ArgAction::SetTrue).help("As JSON");
+    Command::new("doctor")
+        .about("Check what a start would need: configuration, directories, addresses, user, limits; starts nothing")
+        .args((!taken).then_some(json))
+        .args(run_args)
+        .after_help(format!("Example:\n  {name} doctor --budget 20s"))
+}
+
 fn commands(name: &str) -> Vec<Command> {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     vec![
@@ -348,4 +370,21 @@ fn commands(name: &str) -> Vec<Command> {
             .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell)))
             .after_help(format!("Example:\n  {name} completions bash > /etc/bash_completion.d/{name}")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r2_5a_doctor_takes_the_arguments_of_a_program_even_a_json_of_its_own() {
+        let own = || Command::new("orders").arg(Arg::new("listen").long("listen"));
+        let line = CommandLine::of(own()).parse_from(["orders", "doctor", "--listen", "here", "--json"]).ok().unwrap();
+        assert_eq!(line.matches().get_one::<String>("listen").map(String::as_str), Some("here"));
+        assert!(as_json(line.matches()));
+
+        let with_json = own().arg(Arg::new("json").long("json").action(ArgAction::SetTrue));
+        let line = CommandLine::of(with_json).parse_from(["orders", "doctor", "--json"]).ok().unwrap();
+        assert!(line.matches().get_flag("json") && !as_json(line.matches()));
+    }
 }

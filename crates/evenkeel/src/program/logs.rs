@@ -14,6 +14,16 @@ use crate::app::Problem;
 /// go through the sink.
 pub(super) fn begin(options: &Options) -> Result<Sink, Problem> {
     let sink = Sink::stderr();
+    let _ = tracing::subscriber::set_global_default(built(options, sink.clone())?);
+    Ok(sink)
+}
+
+/// Why logging could not start with these options.
+pub(super) fn problem(options: &Options) -> Option<Problem> {
+    built(options, Sink::stderr()).err()
+}
+
+fn built(options: &Options, sink: Sink) -> Result<impl tracing::Subscriber + Send + Sync + use<>, Problem> {
     let format = options.log_format.unwrap_or(Format::Human);
     let log = LogOptions {
         format,
@@ -21,12 +31,10 @@ pub(super) fn begin(options: &Options) -> Result<Sink, Problem> {
         color: format == Format::Human && colour_is_wanted(),
         ..LogOptions::default()
     };
-    let subscriber = subscriber(&log, sink.clone()).map_err(|error| Problem {
+    subscriber(&log, sink).map_err(|error| Problem {
         text: error.to_string(),
         hint: "use a level like `info` or a filter like `info,shop::db=debug`".into(),
-    })?;
-    let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(sink)
+    })
 }
 
 /// A terminal, and nobody said no (<https://no-color.org>).

@@ -7,6 +7,7 @@
 mod admin;
 mod client;
 mod control;
+mod doctor;
 mod guardian;
 mod last_flush;
 mod last_words;
@@ -44,7 +45,7 @@ const WIDTH: usize = 80;
 /// | 10 | an essential component could not start |
 /// | 11 | an essential component failed |
 /// | 12 | the stop was not clean: something was cut off, left behind, leaked, or failed while closing |
-/// | 78 | the configuration was refused before anything started |
+/// | 78 | the configuration was refused before anything started, or `doctor` found a failure |
 /// | 128 + n | a second signal, number n, forced the end |
 ///
 /// In a build whose panics abort, a panic ends the process by `SIGABRT`, after its receipt has been written.
@@ -86,8 +87,8 @@ impl Termination for Exit {
 }
 
 impl App {
-    /// Runs the program's command line: `run` (the default), `status`, `stop`, `pause`, `continue`, `graph`, `receipt`,
-    /// `completions`.
+    /// Runs the program's command line: `run` (the default), `status`, `stop`, `pause`, `continue`, `doctor`, `graph`,
+    /// `receipt`, `completions`.
     ///
     /// `run` blocks until the service has ended. A stop that had to leave something running ends the process here,
     /// without unwinding: what is left cannot be trusted to end.

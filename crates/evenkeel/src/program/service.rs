@@ -459,9 +459,7 @@ fn explain_budget(plan: &Plan, name: &str) {
     if !plan.shrunk {
         return;
     }
-    if plan.cut().any(|row| row.chosen) {
-        let text = format!("not all limits fit the budget: {}", plan.arithmetic().join("; "));
-        let hint = format!("give the stop a longer budget or shorter limits; `{name} graph` shows the plan");
+    if let Some((text, hint)) = misfit(plan, name) {
         Event::Warning { text: &text, hint: Some(&hint) }.log();
         return;
     }
@@ -471,6 +469,15 @@ fn explain_budget(plan: &Plan, name: &str) {
     for line in plan.arithmetic() {
         tracing::debug!(target: "evenkeel", "{line}");
     }
+}
+
+/// What to say, and what to do, when a component gets less time to stop than the user chose for it.
+pub(super) fn misfit(plan: &Plan, name: &str) -> Option<(String, String)> {
+    plan.cut().any(|row| row.chosen).then(|| {
+        let text = format!("not all limits fit the budget: {}", plan.arithmetic().join("; "));
+        let hint = format!("give the stop a longer budget or shorter limits; `{name} graph` shows the plan");
+        (text, hint)
+    })
 }
 
 /// The driver tells the guardian, and the person at the terminal.
