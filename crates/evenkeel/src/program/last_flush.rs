@@ -98,7 +98,7 @@ pub(super) fn last_flush(mut receipt: Receipt, places: &Places, sink: &Sink, man
     let (began, written) = (Instant::now(), receipt.clone());
     let mut good = Vec::new();
     let mut kept = None;
-    for (place, outcome) in write_all(&places.all(), &receipt, false, began + manner.time / 2) {
+    for (place, outcome) in write_all(&places.all(), &receipt, false, began + manner.time / 3) {
         match outcome {
             Ok(path) => {
                 kept.get_or_insert(path);
@@ -108,7 +108,8 @@ pub(super) fn last_flush(mut receipt: Receipt, places: &Places, sink: &Sink, man
         }
     }
     show(&receipt, sink, manner.format, kept.as_deref(), places);
-    let flushed = sink.flush((manner.time * 4 / 5).saturating_sub(began.elapsed()));
+    // What is left is for telling of it.
+    let flushed = sink.flush((manner.time * 2 / 3).saturating_sub(began.elapsed()));
     receipt.log_lines_lost = flushed.lost.max(sink.lost());
     if !flushed.written || receipt.log_lines_lost > 0 {
         blame(&mut receipt, "standard error", "log lines were lost: standard error is not being read");

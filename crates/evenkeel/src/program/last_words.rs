@@ -16,6 +16,7 @@ use evenkeel_plan::cause::{Outcome, exit};
 use super::{
     guardian,
     last_flush::{Places, show},
+    service::is_forced,
 };
 use crate::{
     driver::{Driver, Shared},
@@ -39,6 +40,8 @@ pub(super) struct LastWords {
 struct Run {
     told: OnceLock<Told>,
     finished: OnceLock<Receipt>,
+    /// Set when that has been said and written.
+    flushed: OnceLock<()>,
     places: Places,
     sink: Sink,
     format: Format,
@@ -77,7 +80,8 @@ impl Told {
 
 impl LastWords {
     pub(super) fn new(places: Places, sink: Sink, format: Format) -> Self {
-        let run = Run { told: OnceLock::new(), finished: OnceLock::new(), places, sink, format };
+        let run =
+            Run { told: OnceLock::new(), finished: OnceLock::new(), flushed: OnceLock::new(), places, sink, format };
         Self { run: Arc::new(run) }
     }
 
@@ -91,9 +95,19 @@ impl LastWords {
         let _ = self.run.finished.set(receipt.clone());
     }
 
+    /// What the driver left has been said and written.
+    pub(super) fn flushed(&self) {
+        let _ = self.run.flushed.set(());
+    }
+
     /// The deadline has passed. Writes the receipt that the driver did not get to write and returns the exit code.
     pub(super) fn overdue(&self, code: u8) -> u8 {
         if let Some(receipt) = self.run.finished.get() {
+            if is_forced(receipt) {
+                // Its last flush may be under way, and has no other time than this. The guardian does not wait longer
+                // than it has, and knows the code.
+                self.run.flushed.wait();
+            }
             return receipt.exit_code; // all has been said; only the way out was too long
         }
         let Some(told) = self.run.told.get() else { return code };

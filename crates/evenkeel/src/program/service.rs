@@ -67,7 +67,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// What is left of the budget for the way out after that.
 const WAY_OUT: Duration = Duration::from_millis(10);
 /// Time for the last flush after the second signal.
-const FORCED_FLUSH: Duration = Duration::from_millis(10);
+const FORCED_FLUSH: Duration = Duration::from_millis(20);
 
 /// Runs the service and returns how the process should end.
 pub(super) fn run(mut app: App, options: &Options) -> Exit {
@@ -189,6 +189,7 @@ impl Service {
         let used = Duration::try_from_secs_f64(receipt.used_ms / 1e3).unwrap_or_default();
         let out_by = Instant::now() + budget.saturating_sub(used + LAST_WORDS.min(budget / 10) + WAY_OUT);
         let receipt = self.last_flush(receipt, &places, flush);
+        last_words.flushed();
         ended.set(&receipt);
         end(&receipt, runner, &guardian, held, out_by)
     }
@@ -386,7 +387,7 @@ impl Unusable {
 }
 
 /// Whether a second signal ended it.
-fn is_forced(receipt: &Receipt) -> bool {
+pub(super) fn is_forced(receipt: &Receipt) -> bool {
     receipt.exit_code >= exit::SIGNAL
 }
 
