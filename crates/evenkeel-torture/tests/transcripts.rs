@@ -266,9 +266,9 @@ fn the_graph() {
 #[test]
 fn lengths_of_any_size_are_redacted() {
     for length in ["<0.1 ms", "0.4 ms", "17 ms", "1.2 s", "30 s"] {
-        assert_eq!(redact(&format!("db released in {length}"), Path::new("/tmp/x")), "db released in #.# ms\n");
+        assert_eq!(redact(&format!("db released in {length}"), Path::new("elsewhere")), "db released in #.# ms\n");
         let row = format!("  db         released    {length} / 5 s        0        0       0");
         let redacted = "  db         released     #.# ms / #.# s        0        0       0\n";
-        assert_eq!(redact(&row, Path::new("/tmp/x")), redacted);
+        assert_eq!(redact(&row, Path::new("elsewhere")), redacted);
     }
 }
