@@ -159,7 +159,20 @@ fn only_get_and_only_by_address() {
 }
 
 #[test]
-fn an_address_that_is_taken_refuses_the_start_and_off_is_off() {
+fn off_means_that_nothing_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
+    command.args(["--admin", "off"]).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.env("STATE_DIRECTORY", dir.path().join("state")).env("RUNTIME_DIRECTORY", dir.path().join("run"));
+    let process = Process::start(&mut command).unwrap();
+    process.until_log("running; stop with").unwrap();
+    assert!(!process.log().contains(TOLD), "{}", process.log());
+    process.signal(Signal::TERM).unwrap();
+    process.end(PATIENCE).unwrap();
+}
+
+#[test]
+fn an_address_that_is_taken_refuses_the_start() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_orders"))

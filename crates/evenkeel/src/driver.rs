@@ -475,6 +475,7 @@ impl Driver {
     fn start(&mut self, id: Id, attempt: u32, now: Moment) {
         Event::Starting { component: self.name(id), attempt }.log();
         self.began[id.index()] = now;
+        self.broke_off.remove(&id);
         let part = &self.parts[id.index()];
         let scope = Scope::new(part.mark, self.runtime.clone());
         let gate = (part.spec.role == Role::Intake).then(|| self.gate.clone());
