@@ -38,7 +38,8 @@
 //!   (`Connection: close`, GOAWAY); what is at rest is closed only after a [linger](Drain::linger).
 //!
 //! Modules in reading order: [`phase`] (what follows what), `decide` (what becomes of a connection), `server`,
-//! `connection`, `stream`, `framing` (where a request ends), `goaway` (how HTTP/2 leaves), `answer`, `exchange`, `outcome`.
+//! `connection`, `stream`, `framing` (where a request ends), `goaway` (how HTTP/2 leaves), `answer`, `exchange`, `outcome`,
+//! `proof` (a server asks itself).
 
 mod answer;
 mod conn;
@@ -53,6 +54,7 @@ mod limits;
 mod listener;
 mod outcome;
 pub mod phase;
+mod proof;
 mod route;
 mod server;
 mod stream;
@@ -67,6 +69,7 @@ pub use crate::{
     listener::Listener,
     outcome::{Counts, Doing, Held, NO_ROUTE, Outcome, Outcomes, Report},
     phase::Phase,
+    proof::NotProved,
     route::{SetOnDrain, WithOnDrain, on_drain},
     server::{Live, Server, Serving},
 };

@@ -34,6 +34,7 @@ use crate::{
     listener::{Listener, accept},
     outcome::{Counts, Held, Report, Tally},
     phase::{Phase, Signal, Step},
+    proof::Proofs,
     route::NameRoutes,
 };
 
@@ -175,7 +176,7 @@ impl Serving {
     /// A view of the server that can be kept, and asked while a drain is on.
     #[must_use]
     pub fn view(&self) -> Live {
-        Live { shared: self.shared.clone() }
+        Live { shared: self.shared.clone(), addr: self.addr }
     }
 
     /// Stops without losing anything: tells clients to leave while it still serves them, then takes no more connections,
@@ -257,9 +258,20 @@ impl fmt::Debug for Serving {
 #[derive(Clone)]
 pub struct Live {
     shared: Arc<Shared>,
+    addr: SocketAddr,
 }
 
 impl Live {
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(crate) fn proofs(&self) -> &Proofs {
+        &self.shared.proofs
+    }
+
     /// Where the server is.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -383,6 +395,7 @@ impl Accept {
     }
 
     fn begin(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        self.shared.proofs.accepted(peer);
         let conn = Arc::new(Conn::new(self.shared.clone(), stream, peer));
         let registered = Registered::new(conn, permit);
         self.shared.spawn(connection::run(registered, self.router.clone()));
@@ -404,6 +417,7 @@ pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) limits: Limits,
     pub(crate) tally: Tally,
+    proofs: Proofs,
     phase: AtomicU8,
     phases: watch::Sender<Phase>,
     epoch: Instant,
@@ -422,6 +436,7 @@ impl Shared {
             name,
             limits,
             tally: Tally::new(),
+            proofs: Proofs::default(),
             phase: AtomicU8::new(Phase::Serving as u8),
             phases: watch::Sender::new(Phase::Serving),
             epoch: Instant::now(),

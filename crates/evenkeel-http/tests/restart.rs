@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, routing::get};
 use common::loss::{Kind, Load, Losses};
-use evenkeel_http::{Drain, Listener, Listening, Report, Serving, Why, serve};
+use evenkeel_http::{Drain, Gate, Listener, Listening, Report, Server, Serving, Why, serve};
 
 const RESTARTS: u32 = 20;
 /// More than a client of this test takes between two requests, on a machine that does something else as well.
@@ -146,10 +146,25 @@ async fn r4_1b_a_new_server_proves_itself_through_the_real_socket_before_the_old
     let addr = socket.addr();
     let old = serve(socket.try_clone().unwrap(), named("old")).unwrap();
     let new = serve(socket, named("new")).unwrap();
-    let report = old.hand_over(answers(addr, "new"), common::PATIENCE, drain(Listening::Shared)).await.unwrap();
+    let view = new.view();
+    let proof = view.prove(common::PATIENCE);
+    let report = old.hand_over(proof, common::PATIENCE, drain(Listening::Shared)).await.unwrap();
     assert!(report.is_clean(), "{report}");
     answers(addr, "new").await.unwrap();
     assert_eq!(new.addr(), addr);
+}
+
+/// The answer of another server on the same socket proves nothing.
+#[tokio::test]
+async fn r4_1b_a_server_behind_a_shut_gate_does_not_prove_itself_while_another_answers() {
+    let socket = Listener::bind("127.0.0.1:0").unwrap();
+    let gate = Gate::shut();
+    let _old = serve(socket.try_clone().unwrap(), named("old")).unwrap();
+    let new = Server::new(socket).gate(&gate).serve(named("new")).unwrap();
+    let failed = new.view().prove(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(failed.last.to_string(), "another server answered");
+    gate.set(true);
+    new.view().prove(common::PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
