@@ -5,6 +5,8 @@
 //! have requests on their way out: measured, nearly every busy connection lost one. So the client's answer to that one
 //! PING is kept back here, frame by frame, until the linger is over, and then handed on. Everything else passes untouched.
 
+use tokio::io::ReadBuf;
+
 /// The length of a frame's head, and of a whole PING.
 const HEAD: usize = 9;
 const PING: usize = HEAD + 8;
@@ -23,17 +25,55 @@ pub(crate) struct GoAway {
     /// What is left of the frame that passes.
     left: usize,
     /// The beginning of a frame that cannot be told yet.
-    pub(crate) stash: Vec<u8>,
+    stash: Vec<u8>,
+    /// What may pass and was not among the bytes that came last. Goes first.
+    out: Vec<u8>,
     is_kept: bool,
 }
 
 impl GoAway {
+    /// As many as are wanted at one time at most.
+    pub(crate) const MOST_WANTED: usize = HEAD;
+
     pub(crate) const fn new() -> Self {
-        Self { left: PREFACE, stash: Vec::new(), is_kept: false }
+        Self { left: PREFACE, stash: Vec::new(), out: Vec::new(), is_kept: false }
     }
 
-    /// Moves what passes to the front of `bytes`, and gives back how much that is. What cannot be told yet is in
-    /// [`stash`](Self::stash) and must come first the next time.
+    /// How many bytes more it takes to tell the frame that has begun; 0 if none waits to be told. They go to
+    /// [`tell`](Self::tell), and not to [`pass`](Self::pass).
+    pub(crate) fn wants(&self) -> usize {
+        match self.stash.len() {
+            0 => 0,
+            some if some < HEAD => HEAD - some,
+            some => PING - some,
+        }
+    }
+
+    /// Takes bytes of a frame that cannot be told without them: as many as are wanted, at most.
+    pub(crate) fn tell(&mut self, bytes: &[u8]) {
+        self.stash.extend_from_slice(bytes);
+        match self.head(&self.stash) {
+            Frame::Unknown => {}
+            Frame::Kept => {
+                self.is_kept = true;
+                self.stash.clear();
+            }
+            Frame::Passes(length) => {
+                self.left = length - self.stash.len();
+                self.out.append(&mut self.stash);
+            }
+        }
+    }
+
+    /// What goes first, as much as there is room for. Gives back how much that is.
+    pub(crate) fn put(&mut self, room: &mut ReadBuf<'_>) -> usize {
+        let count = self.out.len().min(room.remaining());
+        room.put_slice(&self.out[..count]);
+        self.out.drain(..count);
+        count
+    }
+
+    /// Moves what passes to the front of `bytes`, and gives back how much that is.
     pub(crate) fn pass(&mut self, bytes: &mut [u8]) -> usize {
         let (mut from, mut to) = (0, 0);
         while from < bytes.len() {
@@ -73,15 +113,15 @@ impl GoAway {
         }
     }
 
-    /// The frame that was kept back, if there is one and this is a place between two frames.
-    pub(crate) fn hand_on(&mut self) -> Option<[u8; PING]> {
+    /// Lets the frame go that was kept back, if there is one and this is a place between two frames.
+    pub(crate) fn hand_on(&mut self) {
         if self.left > 0 || !std::mem::take(&mut self.is_kept) {
-            return None;
+            return;
         }
         let mut frame = [0; PING];
         (frame[2], frame[3], frame[4]) = (8, PING_KIND, ACK);
         frame[HEAD..].copy_from_slice(&SHUTDOWN);
-        Some(frame)
+        self.out.extend_from_slice(&frame);
     }
 }
 
@@ -103,6 +143,34 @@ mod tests {
         frame
     }
 
+    /// As the stream does it: into a buffer that has this much room each time.
+    fn through(goaway: &mut GoAway, mut bytes: &[u8], room: usize) -> Vec<u8> {
+        let mut passed = Vec::new();
+        let mut buf = vec![0; room];
+        loop {
+            let mut buf = ReadBuf::new(&mut buf);
+            if goaway.put(&mut buf) == 0 {
+                if bytes.is_empty() {
+                    return passed;
+                }
+                let wanted = match goaway.wants() {
+                    0 => room,
+                    wanted => wanted,
+                };
+                let (now, rest) = bytes.split_at(wanted.min(bytes.len()));
+                bytes = rest;
+                if goaway.wants() > 0 {
+                    goaway.tell(now);
+                } else {
+                    buf.put_slice(now);
+                    let count = goaway.pass(buf.filled_mut());
+                    buf.set_filled(count);
+                }
+            }
+            passed.extend_from_slice(buf.filled());
+        }
+    }
+
     #[test]
     fn one_ping_is_kept_back_and_handed_on_however_the_bytes_are_cut() {
         let preface = vec![b'P'; PREFACE];
@@ -110,17 +178,13 @@ mod tests {
         let kept = frame(6, 1, &SHUTDOWN);
         let all = [&preface, &around[0], &around[1], &kept, &around[2], &around[3]].map(Vec::as_slice).concat();
         let rest = [&preface, &around[0], &around[1], &around[2], &around[3]].map(Vec::as_slice).concat();
-        for cut in 1..all.len() {
-            let (mut goaway, mut passed) = (GoAway::new(), Vec::new());
-            for part in [&all[..cut], &all[cut..]] {
-                let mut bytes = std::mem::take(&mut goaway.stash);
-                bytes.extend_from_slice(part);
-                let count = goaway.pass(&mut bytes);
-                passed.extend_from_slice(&bytes[..count]);
-            }
-            assert_eq!(passed, rest, "cut at {cut}");
-            assert_eq!(goaway.hand_on().map(Vec::from), Some(kept.clone()), "cut at {cut}");
-            assert_eq!(goaway.hand_on(), None);
+        for room in 1..=all.len() {
+            let mut goaway = GoAway::new();
+            assert_eq!(through(&mut goaway, &all, room), rest, "{room} bytes at a time");
+            goaway.hand_on();
+            assert_eq!(through(&mut goaway, &[], room), kept, "{room} bytes at a time");
+            goaway.hand_on();
+            assert_eq!(through(&mut goaway, &[], room), []);
         }
     }
 
@@ -131,8 +195,10 @@ mod tests {
         goaway.pass(&mut frame(6, 1, &SHUTDOWN));
         let mut data = frame(0, 0, b"data");
         goaway.pass(&mut data[..10]);
-        assert_eq!(goaway.hand_on(), None);
+        goaway.hand_on();
+        assert!(goaway.out.is_empty());
         goaway.pass(&mut data[10..]);
-        assert!(goaway.hand_on().is_some());
+        goaway.hand_on();
+        assert_eq!(goaway.out.len(), PING);
     }
 }

@@ -91,30 +91,39 @@ impl Stream {
 
     fn poll_http2(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        loop {
-            let Reading::Http2(goaway) = &mut self.reading else { return Poll::Ready(Ok(())) };
-            if self.conn.may_say_last.load(Ordering::Acquire)
-                && let Some(frame) = goaway.hand_on()
-            {
-                buf.put_slice(&frame);
-                return Poll::Ready(Ok(()));
+        // To hand on nothing would mean the end.
+        while buf.filled().len() == before {
+            let Reading::Http2(goaway) = &mut self.reading else { break };
+            if self.conn.may_say_last.load(Ordering::Acquire) {
+                goaway.hand_on();
             }
-            let stash = std::mem::take(&mut goaway.stash);
-            buf.put_slice(&stash);
-            let read = self.poll_raw(cx, buf);
-            let Reading::Http2(goaway) = &mut self.reading else { return Poll::Ready(Ok(())) };
-            let Poll::Ready(Ok(1..)) = read else {
-                buf.set_filled(before);
-                goaway.stash = stash;
-                return read.map_ok(drop);
-            };
-            let passed = goaway.pass(&mut buf.filled_mut()[before..]);
-            buf.set_filled(before + passed);
-            // To hand on nothing would mean the end.
-            if passed > 0 {
-                return Poll::Ready(Ok(()));
+            if goaway.put(buf) > 0 {
+                break;
+            }
+            let wanted = goaway.wants();
+            let read = if wanted > 0 { self.poll_few(cx, wanted) } else { self.poll_raw(cx, buf) };
+            if ready!(read)? == 0 {
+                break;
+            }
+            if wanted == 0
+                && let Reading::Http2(goaway) = &mut self.reading
+            {
+                let passed = goaway.pass(&mut buf.filled_mut()[before..]);
+                buf.set_filled(before + passed);
             }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what it takes to tell a frame, past hyper's buffer: that may have no room for it.
+    fn poll_few(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        let mut few = [0; GoAway::MOST_WANTED];
+        let mut few = ReadBuf::new(&mut few[..wanted]);
+        let read = ready!(self.poll_raw(cx, &mut few))?;
+        if let Reading::Http2(goaway) = &mut self.reading {
+            goaway.tell(few.filled());
+        }
+        Poll::Ready(Ok(read))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients and servers that the tests share. Real sockets on loopback.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod frames;
 pub(crate) mod loss;
 
 use std::{net::SocketAddr, time::Duration};
