@@ -1,0 +1,112 @@
+//! HTTP/1.1: one request at a time on a connection, new for each or kept alive.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::{
+    client::{Ask, connect},
+    ending::{Attempt, Ending, Seen},
+    wire::{Notes, Wire},
+};
+
+type Running = Pin<Box<Connection<TokioIo<Wire>, Full<Bytes>>>>;
+
+/// A client of one connection at a time.
+pub(crate) struct Http1 {
+    keeps_alive: bool,
+    open: Option<Open>,
+}
+
+/// A connection, and its two halves in hyper: they go on together, so that nothing happens between two requests that the
+/// client does not see.
+struct Open {
+    sender: SendRequest<Full<Bytes>>,
+    /// None once it has ended: a request that it has not taken is given back when it is dropped, and not before.
+    connection: Option<Running>,
+    notes: Rc<Notes>,
+    is_used: bool,
+}
+
+impl Http1 {
+    pub(crate) fn new(keeps_alive: bool) -> Self {
+        Self { keeps_alive, open: None }
+    }
+
+    /// One attempt. Dropped at a time-out: the connection goes with it.
+    pub(crate) async fn attempt(&mut self, ask: &Ask<'_>) -> Attempt {
+        let mut open = match self.take(ask).await {
+            Ok(open) => open,
+            Err(attempt) => return attempt,
+        };
+        let attempt = open.attempt(ask).await;
+        if self.keeps_alive && matches!(attempt, Attempt::Ended(Ending::Answered | Ending::Bad, _)) {
+            self.open = Some(open);
+        }
+        attempt
+    }
+
+    /// The kept connection, or a new one.
+    async fn take(&mut self, ask: &Ask<'_>) -> Result<Open, Attempt> {
+        if let Some(mut open) = self.open.take() {
+            return if open.stays().await { Ok(open) } else { Err(Attempt::Unsent) };
+        }
+        let stream = connect(ask.addr()).await?;
+        Open::new(stream).await.map_err(|error| Seen::default().judge(&error))
+    }
+}
+
+impl Open {
+    async fn new(stream: TcpStream) -> hyper::Result<Self> {
+        let notes = Rc::<Notes>::default();
+        let (sender, connection) = handshake(TokioIo::new(Wire::new(stream, notes.clone()))).await?;
+        Ok(Self { sender, connection: Some(Box::pin(connection)), notes, is_used: false })
+    }
+
+    async fn attempt(&mut self, ask: &Ask<'_>) -> Attempt {
+        self.notes.begin(std::mem::replace(&mut self.is_used, true));
+        let answer = self.sender.send_request(ask.request().map(Full::new));
+        let answer = async {
+            let mut answer = answer.await?;
+            while let Some(frame) = answer.frame().await {
+                frame?;
+            }
+            Ok(answer.status())
+        };
+        match drive(&mut self.connection, answer).await {
+            Ok(status) => ask.answered(status),
+            Err(error) => self.judge(&error),
+        }
+    }
+
+    fn judge(&self, error: &hyper::Error) -> Attempt {
+        let is_malformed = error.is_parse() && !error.is_incomplete_message();
+        Seen { is_malformed, ..self.notes.seen() }.judge(error)
+    }
+
+    /// Whether the connection may carry another request: it was not closed, nor announced to be.
+    async fn stays(&mut self) -> bool {
+        drive(&mut self.connection, self.sender.ready()).await.is_ok()
+    }
+}
+
+/// Lets the connection go on until `future` is there. Without a connection the future ends by itself.
+async fn drive<T>(connection: &mut Option<Running>, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        // Its error is the request's as well.
+        if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+            *connection = None;
+        }
+        future.as_mut().poll(cx)
+    })
+    .await
+}
