@@ -81,7 +81,7 @@ fn sim() -> Tally {
 }
 
 fn torture() -> Tally {
-    long("evenkeel-torture", &["torture", "probes", "restarts", "doctor"])
+    long("evenkeel-torture", &["torture", "probes", "restarts", "handover", "doctor"])
 }
 
 fn transcripts() -> Tally {

@@ -17,6 +17,7 @@
 //! | [`signals`] | who asked us to stop? |
 //! | [`interrupt`] | how does blocking work end early? |
 //! | [`sockets`] | where do sockets differ between systems? |
+//! | [`handover`] | how does one process leave its place to the next? |
 //! | [`threads`] | what is that thread doing? |
 //! | [`exit`] | how does the process end when nothing else works? |
 //!
@@ -57,6 +58,7 @@ pub mod dirs;
 pub mod env;
 pub mod examine;
 pub mod exit;
+pub mod handover;
 pub mod interrupt;
 pub mod lock;
 pub mod platform;

@@ -11,6 +11,7 @@ use std::{io, net::TcpListener, process::Command};
 pub use crate::sys::sockets::{SHORT_READ_MEANS_EMPTY, try_bind};
 use crate::{
     env::{Env, non_empty},
+    handover,
     sys::sockets,
 };
 
@@ -35,7 +36,8 @@ pub fn inherited(env: Env<'_>) -> io::Result<Vec<Inherited>> {
     let text = |name| non_empty(env, name).and_then(|value| value.into_string().ok());
     let Some(count) = text("LISTEN_FDS") else { return Ok(Vec::new()) };
     let meant = |name, id: u32| text(name).is_some_and(|value| value == id.to_string());
-    if !meant("LISTEN_PID", std::process::id()) && !meant(PASSED_BY, sockets::parent_id()) {
+    let passed = meant(PASSED_BY, sockets::parent_id()) || handover::is_launched(env);
+    if !passed && !meant("LISTEN_PID", std::process::id()) {
         return Ok(Vec::new());
     }
     let count: u16 = count.parse().map_err(|_| io::Error::other(format!("`LISTEN_FDS={count}` is not a number")))?;
@@ -50,15 +52,19 @@ pub fn inherited(env: Env<'_>) -> io::Result<Vec<Inherited>> {
 /// # Errors
 /// No descriptor is left, or a name is empty or has a colon in it.
 pub fn pass_on(command: &mut Command, sockets: &[(&str, &TcpListener)]) -> io::Result<()> {
-    for (name, _) in sockets {
-        if name.is_empty() || name.contains(':') {
-            return Err(io::Error::other(format!("`{name}` cannot name a socket: it is empty or has a colon in it")));
-        }
-    }
-    let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
     let listeners: Vec<_> = sockets.iter().map(|(_, listener)| *listener).collect();
     sockets::pass_on(command, &listeners)?;
-    command.env("LISTEN_FDS", listeners.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+    name_passed(command, sockets.iter().map(|(name, _)| *name))?;
     command.env(PASSED_BY, std::process::id().to_string()).env_remove("LISTEN_PID");
+    Ok(())
+}
+
+/// Says how many sockets are passed on, and their names.
+pub(crate) fn name_passed<'a>(command: &mut Command, names: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    let names: Vec<_> = names.collect();
+    if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains(':')) {
+        return Err(io::Error::other(format!("`{name}` cannot name a socket: it is empty or has a colon in it")));
+    }
+    command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
     Ok(())
 }

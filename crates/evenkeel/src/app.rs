@@ -279,6 +279,9 @@ impl App {
     ///
     /// `register` is called when every essential component is ready, and only when it has returned does the service take
     /// traffic; `deregister` is called first of all when it stops. Nobody can need it.
+    ///
+    /// When the program hands over to itself (`restart`), the new process registers before the old one deregisters: let the
+    /// entries of the two differ, by the process id for example.
     #[track_caller]
     pub fn registrar<N, T, O, OF, C, CF>(&self, name: impl Into<String>, needs: N, register: O, deregister: C)
     where

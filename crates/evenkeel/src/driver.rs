@@ -184,6 +184,10 @@ impl Driver {
         self.outbox.clone()
     }
 
+    pub(crate) fn gate(&self) -> Arc<Gate> {
+        self.gate.clone()
+    }
+
     pub(crate) fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
     }

@@ -25,15 +25,15 @@ use std::{
 };
 
 use axum::Router;
-use evenkeel_http::{Drain, Limits, Listener, Listening, Report, Serving};
+use evenkeel_http::{Drain, Limits, Listener, Report, Serving};
 use evenkeel_plan::{
     limit::Limit,
     spec::{DEFAULT_BUDGET, Role, Spec},
 };
 use tokio::net::TcpListener;
 
-use self::books::Ledger;
-pub(crate) use self::doors::Doors;
+pub(crate) use self::doors::{Doors, Leaving};
+use self::{books::Ledger, doors::OpenDoor};
 use crate::{
     app::{App, Declare},
     error::{Error, Explain, Result},
@@ -219,7 +219,7 @@ where
             let given = cx.part.give::<N>()?;
             let routes = self.routes.get()?;
             let context = || format!("cannot listen on {}", self.listen);
-            let (listener, listening) = self.door(cx.part.name()).await.context(context())?;
+            let (listener, door) = self.door(cx.part.name()).await.context(context())?;
             let scope = cx.incarnation.scope.clone();
             let server = evenkeel_http::Server::new(listener)
                 .named(cx.part.name())
@@ -229,9 +229,10 @@ where
             let serving = server.serve(routes(given)).context(context())?;
             let http = Http { addr: serving.addr() };
             let note = Some(http.url());
+            door.served_by(&serving.view());
             let ledger = Arc::new(Ledger::new(serving.view()));
             scope.keep(ledger.clone());
-            let run = Box::pin(serve(serving, listening, cx.stop, scope, ledger));
+            let run = Box::pin(serve(serving, door, cx.stop, scope, ledger));
             Ok(Opened { value: Arc::new(http), run: Some(run), close: None, note })
         })
     }
@@ -243,20 +244,23 @@ where
 }
 
 impl<N, R> Server<N, R> {
-    /// The socket that was given for it, which stays open when it stops; else one of its own.
-    async fn door(&self, name: &str) -> std::io::Result<(Listener, Listening)> {
+    /// The socket that was given for it, else one of its own.
+    async fn door(&self, name: &str) -> std::io::Result<(Listener, OpenDoor)> {
         if let Some(given) = self.doors.find(name, &self.listen.text)? {
-            return Ok((given, Listening::Held));
+            return Ok(given);
         }
         // A name is looked up on a thread of the runtime's pool for blocking calls.
-        Ok((TcpListener::bind(&self.listen.text).await?.into(), Listening::Closes))
+        let listener = Listener::from(TcpListener::bind(&self.listen.text).await?);
+        let door = self.doors.keep(name, listener.try_clone()?.into_std());
+        Ok((listener, door))
     }
 }
 
 /// Serves until the stop, and drains. The server's tasks are tasks of the scope, which the engine waits for after it.
-async fn serve(serving: Serving, listening: Listening, stop: Stop, scope: Arc<Scope>, ledger: Arc<Ledger>) -> Result {
+async fn serve(serving: Serving, door: OpenDoor, stop: Stop, scope: Arc<Scope>, ledger: Arc<Ledger>) -> Result {
     stop.requested().await;
     ledger.begin();
+    let listening = door.leave();
     let report = serving.drain(Drain { listening, ..drain_within(scope.stop_allowed()) }).await;
     let verdict = verdict(&report);
     ledger.close(report);

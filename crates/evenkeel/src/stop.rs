@@ -255,6 +255,21 @@ impl Branch {
     }
 }
 
+/// The servers' side of a gate, shut for a moment. Dropping it puts it back to what it was.
+pub(crate) struct ServersHeld {
+    #[cfg(feature = "http")]
+    was_open: bool,
+    #[cfg(feature = "http")]
+    gate: Arc<Gate>,
+}
+
+#[cfg(feature = "http")]
+impl Drop for ServersHeld {
+    fn drop(&mut self) {
+        self.gate.servers.set(self.was_open);
+    }
+}
+
 /// Whether intakes may let work in. One for each app.
 pub(crate) struct Gate {
     open: AtomicBool,
@@ -278,6 +293,21 @@ impl Gate {
         #[cfg(feature = "http")]
         self.servers.set(open);
         self.tell(open);
+    }
+
+    /// Shuts the servers' side until what this gives back is dropped. For the whole of that time the service must not be
+    /// paused or continued by others.
+    pub(crate) fn hold_servers(self: &Arc<Self>) -> ServersHeld {
+        ServersHeld {
+            #[cfg(feature = "http")]
+            was_open: {
+                let was_open = self.servers.is_open();
+                self.servers.set(false);
+                was_open
+            },
+            #[cfg(feature = "http")]
+            gate: self.clone(),
+        }
     }
 
     /// Shuts it for a stop. Servers take in what waits at their door before they close it, unless they are paused or

@@ -112,7 +112,8 @@ impl Listener {
         let thread = spawn_named("evenkeel-control", move || {
             accept_all(&socket, &accepting, &Arc::new(handler));
         })?;
-        Ok(Server { desk, thread: Some(thread), file: self.file })
+        let path = self.file.0.clone();
+        Ok(Server { desk, thread: Some(thread), path, file: Mutex::new(Some(self.file)) })
     }
 }
 
@@ -142,7 +143,8 @@ fn bind_private(dir: &Path) -> io::Result<UnixListener> {
 pub struct Server {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
-    file: SocketFile,
+    path: PathBuf,
+    file: Mutex<Option<SocketFile>>,
 }
 
 /// What the accepting thread, the connections and the [`Server`] share.
@@ -165,7 +167,15 @@ struct Open {
 impl Server {
     /// The socket's file.
     pub fn path(&self) -> &Path {
-        &self.file.0
+        &self.path
+    }
+
+    /// Removes the socket's file now: nobody finds this program by it any more, and another may take the name. Requests
+    /// that are being answered go on.
+    ///
+    /// Call it before the [`crate::lock::InstanceLock`] is dropped: the file might be the next instance's.
+    pub fn give_up_name(&self) {
+        drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Takes no more requests, gives handlers at work `grace` to send the rest of their answers, cuts the connections

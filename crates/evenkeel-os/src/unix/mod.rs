@@ -6,6 +6,7 @@ pub(crate) mod dirs;
 pub(crate) mod examine;
 pub(crate) mod exit;
 pub(crate) mod files;
+pub(crate) mod handover;
 pub(crate) mod interrupt;
 mod peer;
 pub(crate) mod platform;

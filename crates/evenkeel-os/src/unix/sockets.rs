@@ -5,7 +5,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
     process::Command,
@@ -19,7 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 pub const SHORT_READ_MEANS_EMPTY: bool = true;
 
 /// The first descriptor that is passed on, as systemd has it.
-const FIRST: RawFd = 3;
+pub(super) const FIRST: RawFd = 3;
 
 /// Whether a listener could be at `addr`, by taking the address for a moment. Nothing listens there meanwhile, so that no
 /// client is accepted only to be dropped.
@@ -63,13 +63,20 @@ fn take_one(number: RawFd) -> io::Result<TcpListener> {
 
 /// Puts the sockets at the descriptors from [`FIRST`] on, in the process that `command` will start.
 pub(crate) fn pass_on(command: &mut Command, listeners: &[&TcpListener]) -> io::Result<()> {
-    let past = FIRST + RawFd::try_from(listeners.len()).map_err(io::Error::other)?;
+    let listeners: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+    place(command, &listeners)
+}
+
+/// Puts these at the descriptors from [`FIRST`] on, in the process that `command` will start, or become.
+pub(super) fn place(command: &mut Command, passed: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let past = FIRST + RawFd::try_from(passed.len()).map_err(io::Error::other)?;
     // Copies out of the way of the numbers that they will get, kept until `command` is dropped.
     let copies: Vec<OwnedFd> =
-        listeners.iter().map(|listener| rustix::io::fcntl_dupfd_cloexec(listener, past)).collect::<Result<_, _>>()?;
+        passed.iter().map(|one| rustix::io::fcntl_dupfd_cloexec(one, past)).collect::<Result<_, _>>()?;
     let place = move || {
         for (copy, number) in copies.iter().zip(FIRST..) {
-            // SAFETY: dup2 is async-signal-safe and touches no memory; what the number was before is this child's alone.
+            // SAFETY: dup2 is async-signal-safe and touches no memory; what the number was before is this child's alone,
+            // or this process's that is about to become another program.
             if unsafe { libc::dup2(copy.as_raw_fd(), number) } < 0 {
                 return Err(io::Error::last_os_error());
             }

@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, TcpListener},
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
@@ -75,9 +75,8 @@ enum Heard {
 }
 
 impl Admin {
-    /// Takes the address and begins to answer.
-    pub(super) fn serve(addr: SocketAddr, probes: Probes, source: Source) -> io::Result<Self> {
-        let listener = TcpListener::bind(addr)?;
+    /// Begins to answer.
+    pub(super) fn serve(listener: TcpListener, probes: Probes, source: Source) -> io::Result<Self> {
         let url = format!("http://{}", listener.local_addr()?);
         let desk = Arc::new(Desk {
             pulse: Mutex::new(Pulse::new(probes.failure_threshold)),

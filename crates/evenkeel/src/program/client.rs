@@ -1,19 +1,24 @@
 //! The commands that look at a service or talk to a running one.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use evenkeel_events::{Receipt, store, table, timeline};
 use evenkeel_os::{
     control::{AskError, ask, ask_stream},
     dirs::{runtime_dir_candidates, state_dir},
     env::process_env,
+    handover::is_there,
 };
 use evenkeel_plan::{cause::exit, draw, limit::seconds};
 
 use super::{
     Exit, WIDTH, complain,
     control::{Answer, Ask},
-    line::{Place, Shape},
+    line::{How, Place, Shape},
     print, refuse,
 };
 use crate::{App, Status};
@@ -88,6 +93,96 @@ pub(super) fn stop(name: &str, place: &Place, no_wait: bool) -> Exit {
             Exit::new(exit::NOT_CLEAN)
         }
     }
+}
+
+pub(super) fn restart(name: &str, place: &Place, how: &How) -> Exit {
+    let within_ms = u64::try_from(how.within.as_millis()).unwrap_or(u64::MAX);
+    let question = line(Ask::Restart { stop_first: how.stop_first, within_ms, wait: how.wait });
+    let mut heard = Restarting { name, how: *how, last: None, anew: None };
+    for dir in places(name, place) {
+        match ask_stream(&dir, &question, Duration::MAX, |line| heard.take_in(line)) {
+            Ok(()) => return heard.end(place),
+            Err(AskError::NotRunning { .. }) => {}
+            // The process that answers ends with the restart.
+            Err(AskError::Cut) if heard.last.is_some() => return heard.end(place),
+            Err(error) => return failed(name, &error),
+        }
+    }
+    not_running(name)
+}
+
+/// What is heard of a restart.
+struct Restarting<'a> {
+    name: &'a str,
+    how: How,
+    last: Option<Answer>,
+    /// The process that becomes the program anew.
+    anew: Option<u32>,
+}
+
+impl Restarting<'_> {
+    fn take_in(&mut self, line: &str) {
+        let Ok(answer) = serde_json::from_str::<Answer>(line) else { return };
+        match &answer {
+            Answer::Started { pid, within_ms } => {
+                let within = seconds(Duration::from_millis(*within_ms));
+                print(&format!("process {pid} is starting; it has {within} to be ready"));
+            }
+            Answer::HandedOver { pid } => print(&format!("process {pid} serves; the one before is stopping")),
+            Answer::Anew { pid, budget_ms } => {
+                let budget = seconds(Duration::from_millis(*budget_ms));
+                print(&format!("process {pid} is stopping; it starts anew within {budget}"));
+                self.anew = Some(*pid);
+            }
+            _ => {}
+        }
+        self.last = Some(answer);
+    }
+
+    fn end(self, place: &Place) -> Exit {
+        match self.last {
+            None => not_running(self.name),
+            Some(Answer::NotRestarted { why, hint }) => {
+                complain(&format!("{}: {why}", self.name), Some(&hint));
+                Exit::new(1)
+            }
+            Some(Answer::Anew { .. } | Answer::HandedOver { .. }) if !self.how.wait => Exit::new(0),
+            Some(Answer::Stopped(receipt)) => {
+                print(&table(&receipt, WIDTH));
+                if let Some(pid) = self.anew
+                    && let Err(exit) = until_up(self.name, place, pid, self.how.within)
+                {
+                    return exit;
+                }
+                Exit::new(if receipt.is_clean() { 0 } else { exit::NOT_CLEAN })
+            }
+            Some(other) => unexpected(self.name, &other),
+        }
+    }
+}
+
+/// Waits until the process that starts anew runs. Nothing announces that: its control socket is not there before it is.
+fn until_up(name: &str, place: &Place, pid: u32, within: Duration) -> Result<(), Exit> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let until = Instant::now() + within;
+    let asked = || {
+        places(name, place).into_iter().find_map(|dir| {
+            let answer = ask(&dir, &line(Ask::Status), PATIENCE).ok()?;
+            serde_json::from_str::<Answer>(answer.lines().next()?).ok()
+        })
+    };
+    while Instant::now() < until && is_there(pid) {
+        if let Some(Answer::Status(status)) = asked()
+            && status.is_up()
+        {
+            print(&format!("process {pid} serves again"));
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    let what = if is_there(pid) { format!("within {}", seconds(within)) } else { format!("(process {pid} is gone)") };
+    complain(&format!("{name} did not come up again {what}"), Some("its log says why"));
+    Err(Exit::new(1))
 }
 
 pub(super) fn graph(app: App, format: &str) -> Exit {

@@ -19,6 +19,7 @@ use evenkeel_plan::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
+use super::restart::{NotRestarted, Restart};
 use crate::{driver::Message, status::Status};
 
 /// What a command asks.
@@ -30,6 +31,13 @@ pub(super) enum Ask {
     Stop,
     Pause,
     Continue,
+    /// Answered step by step.
+    Restart {
+        stop_first: bool,
+        within_ms: u64,
+        /// Whether the receipt of the stop is waited for.
+        wait: bool,
+    },
 }
 
 /// What it is answered.
@@ -42,6 +50,25 @@ pub(super) enum Answer {
         budget_ms: u64,
     },
     Stopped(Box<Receipt>),
+    /// A new process is starting; it is given up after this many milliseconds.
+    Started {
+        pid: u32,
+        within_ms: u64,
+    },
+    /// When it has stopped, this process becomes the program anew.
+    Anew {
+        pid: u32,
+        budget_ms: u64,
+    },
+    /// The new process serves; the one that answers is stopping.
+    HandedOver {
+        pid: u32,
+    },
+    /// There was no restart, and the service goes on.
+    NotRestarted {
+        why: String,
+        hint: String,
+    },
     /// The state the service is in now.
     Now(String),
     /// The state it is in does not allow it.
@@ -84,8 +111,9 @@ pub(super) fn serve(
     outbox: UnboundedSender<Message>,
     ended: Arc<Ended>,
     budget: Duration,
+    restart: Arc<Restart>,
 ) -> io::Result<Server> {
-    let handler = Handler { outbox, ended, budget };
+    let handler = Handler { outbox, ended, budget, restart };
     // A client that went away does not need its answer; what it asked for stands.
     Listener::bind(dir)?.serve(move |line, answer| drop(handler.answer(line, answer)))
 }
@@ -94,6 +122,7 @@ struct Handler {
     outbox: UnboundedSender<Message>,
     ended: Arc<Ended>,
     budget: Duration,
+    restart: Arc<Restart>,
 }
 
 impl Handler {
@@ -110,21 +139,64 @@ impl Handler {
             Ask::Pause => answer(&text(&self.step(Message::Pause, "pause"))),
             Ask::Continue => answer(&text(&self.step(Message::Resume, "continue"))),
             Ask::Stop => self.stop(answer),
+            Ask::Restart { stop_first: true, wait, .. } => self.restart_anew(wait, answer),
+            Ask::Restart { within_ms, wait, .. } => self.hand_over(Duration::from_millis(within_ms), wait, answer),
         }
     }
 
     fn stop(&self, answer: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
         let cause = Cause::Request { by: "`stop` on the control socket".to_owned() };
+        self.restart.stay_down();
         if self.outbox.send(Message::Stop(cause)).is_err() {
             return answer(&text(&Answer::Gone));
         }
-        let budget_ms = u64::try_from(self.budget.as_millis()).unwrap_or(u64::MAX);
-        answer(&text(&Answer::Stopping { budget_ms }))?;
+        answer(&text(&Answer::Stopping { budget_ms: self.budget_ms() }))?;
+        self.until_stopped(answer)
+    }
+
+    fn restart_anew(&self, wait: bool, answer: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        match self.restart.anew() {
+            Ok(()) => {
+                answer(&text(&Answer::Anew { pid: std::process::id(), budget_ms: self.budget_ms() }))?;
+                if wait { self.until_stopped(answer) } else { Ok(()) }
+            }
+            Err(NotRestarted { why, hint }) => answer(&text(&Answer::NotRestarted { why, hint })),
+        }
+    }
+
+    /// Whoever asked for it may be gone; it goes its way all the same.
+    fn hand_over(
+        &self,
+        within: Duration,
+        wait: bool,
+        answer: &mut dyn FnMut(&str) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let handed = self.restart.hand_over(within, |pid| {
+            let _ = answer(&text(&Answer::Started { pid, within_ms }));
+        });
+        match handed {
+            Ok(pid) => {
+                answer(&text(&Answer::HandedOver { pid }))?;
+                if wait { self.until_stopped(answer) } else { Ok(()) }
+            }
+            Err(NotRestarted { why, hint }) => answer(&text(&Answer::NotRestarted { why, hint })),
+        }
+    }
+
+    fn until_stopped(&self, answer: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
         let receipt = self.ended.wait(Instant::now() + self.budget);
         answer(&text(&receipt.map_or(Answer::Gone, |receipt| Answer::Stopped(Box::new(receipt)))))
     }
 
+    fn budget_ms(&self) -> u64 {
+        u64::try_from(self.budget.as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn step(&self, message: fn(oneshot::Sender<Step<Service>>) -> Message, verb: &str) -> Answer {
+        if self.restart.is_under_way() {
+            return Answer::NotAllowed(format!("cannot {verb} during a restart"));
+        }
         match self.ask(message) {
             None => Answer::Gone,
             Some(Step::NotAllowed) => {

@@ -146,6 +146,7 @@ impl CommandLine {
         match matches.subcommand() {
             Some(("status", at)) => client::status(&name, &place(at), at.get_flag("json")),
             Some(("stop", at)) => client::stop(&name, &place(at), at.get_flag("no-wait")),
+            Some(("restart", at)) => client::restart(&name, &place(at), &how(at)),
             Some(("pause", at)) => client::pause(&name, &place(at), true),
             Some(("continue", at)) => client::pause(&name, &place(at), false),
             Some(("doctor", at)) => doctor::doctor(app, &options(at), as_json(at)),
@@ -198,6 +199,22 @@ pub(super) struct Place {
     pub(super) runtime_dir: Option<PathBuf>,
     pub(super) state_dir: Option<PathBuf>,
 }
+
+/// How `restart` goes about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    pub(super) stop_first: bool,
+    pub(super) within: Duration,
+    pub(super) wait: bool,
+}
+
+fn how(at: &ArgMatches) -> How {
+    let within = at.get_one::<Duration>("within").copied().unwrap_or(WITHIN);
+    How { stop_first: at.get_flag("stop-first"), within, wait: !at.get_flag("no-wait") }
+}
+
+/// How long a new process has to take over, by default.
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// How `receipt` shows it.
 #[derive(Clone, Debug, Default)]
@@ -326,6 +343,31 @@ fn doctor_command(name: &str, run_args: Vec<Arg>) -> Command {
         .after_help(format!("Example:\n  {name} doctor --budget 20s"))
 }
 
+fn restart_command(name: &str) -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    Command::new("restart")
+        .about("Start the program anew behind the same listening sockets; no request is lost")
+        .long_about(
+            "Start the program anew behind the same listening sockets; no request is lost.\n\n\
+             A new process starts beside the running one, and takes over when it has proved through those sockets that \
+             it serves. Whatever goes wrong before, the running process serves on. With `--stop-first` the running \
+             process stops first and becomes the program anew, with the same process id: for programs of which there \
+             cannot be two, for process 1 of a container, and for the main process of a systemd service.",
+        )
+        .arg(flag("stop-first", "Stop first, then start in the same process; clients wait meanwhile"))
+        .arg(flag("no-wait", "Return as soon as the new process serves, or the stop has begun"))
+        .arg(
+            Arg::new("within")
+                .long("within")
+                .value_name("TIME")
+                .default_value("60s")
+                .value_parser(duration)
+                .help("How long the new process may take to be ready"),
+        )
+        .arg(runtime_dir())
+        .after_help(format!("Example:\n  {name} restart --within 20s"))
+}
+
 fn commands(name: &str) -> Vec<Command> {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     vec![
@@ -339,6 +381,7 @@ fn commands(name: &str) -> Vec<Command> {
             .arg(flag("no-wait", "Return as soon as the stop has begun"))
             .arg(runtime_dir())
             .after_help(format!("Example:\n  {name} stop")),
+        restart_command(name),
         Command::new("pause")
             .about("Let no new work in; connections and everything else stay")
             .arg(runtime_dir())

@@ -8,12 +8,16 @@ mod admin;
 mod client;
 mod control;
 mod doctor;
+mod front;
 mod guardian;
 mod last_flush;
 mod last_words;
 mod line;
 mod logs;
+mod restart;
+mod seat;
 mod service;
+mod take_over;
 mod watchdog;
 
 /// The locks of [`watchdog`]; a test puts others in their place.
@@ -87,8 +91,8 @@ impl Termination for Exit {
 }
 
 impl App {
-    /// Runs the program's command line: `run` (the default), `status`, `stop`, `pause`, `continue`, `doctor`, `graph`,
-    /// `receipt`, `completions`.
+    /// Runs the program's command line: `run` (the default), `status`, `stop`, `restart`, `pause`, `continue`, `doctor`,
+    /// `graph`, `receipt`, `completions`.
     ///
     /// `run` blocks until the service has ended. A stop that had to leave something running ends the process here,
     /// without unwinding: what is left cannot be trusted to end.

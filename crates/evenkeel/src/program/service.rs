@@ -6,7 +6,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -14,10 +14,10 @@ use std::{
 
 use evenkeel_events::{Event, Format, Receipt, Sink};
 use evenkeel_os::{
-    control::Server,
     dirs::{DirError, named_dir, runtime_dir, state_dir},
     env::process_env,
     exit::exit_now,
+    handover::{Line, Origin, predecessor},
     lock::{InstanceLock, lock_instance},
     signals,
     threads::spawn_named,
@@ -32,25 +32,25 @@ use tokio::{
     sync::mpsc::UnboundedSender,
 };
 
-#[cfg(feature = "http")]
-use super::admin::{Admin, Source};
 use super::{
     Exit, complain,
-    control::{self, Ended},
+    control::Ended,
+    front::Front,
     guardian::{Guardian, LAST_WORDS},
     last_flush::{Manner, Places, last_flush},
     last_words::{LastWords, Told},
     line::Options,
     logs, refuse,
+    restart::{Restart, Tools},
+    seat::{AdminWish, Seat, Taken},
+    take_over::{TakeOver, ToPredecessor},
 };
 use crate::{
     App,
-    app::{Built, Threads},
+    app::{Built, Problem, Threads},
     driver::{Driver, Harness, Hooks, Message},
     lease::lock,
 };
-#[cfg(feature = "http")]
-use crate::{app::Problem, http::Doors, probes::Probes};
 
 /// What is missing without a directory, and who is to be named for it if the user chose that directory: a default that
 /// is missing is nobody's fault.
@@ -71,10 +71,13 @@ const FORCED_FLUSH: Duration = Duration::from_millis(20);
 
 /// Runs the service and returns how the process should end.
 pub(super) fn run(mut app: App, options: &Options) -> Exit {
+    let origin = Origin::here();
     options.apply(&mut app);
     let name = app.name.clone();
-    #[cfg(feature = "http")]
-    let doors = app.doors.clone();
+    let front = Front {
+        #[cfg(feature = "http")]
+        doors: app.doors.clone(),
+    };
     let built = match app.build() {
         Ok(built) => built,
         Err(problems) => return refuse(&name, &problems),
@@ -86,13 +89,7 @@ pub(super) fn run(mut app: App, options: &Options) -> Exit {
     // The caller may be inside a runtime of its own, where blocking on another is not allowed; a thread of ours never is.
     let options = options.clone();
     let engine = spawn_named("evenkeel-engine", move || {
-        let service = Service {
-            name,
-            options,
-            sink,
-            #[cfg(feature = "http")]
-            doors,
-        };
+        let service = Service { name, options, sink, origin, front };
         service.run(built)
     });
     match engine.map(std::thread::JoinHandle::join) {
@@ -111,8 +108,8 @@ struct Service {
     name: String,
     options: Options,
     sink: Sink,
-    #[cfg(feature = "http")]
-    doors: Arc<Doors>,
+    origin: Origin,
+    front: Front,
 }
 
 /// A directory that was asked for and cannot be had.
@@ -124,10 +121,8 @@ struct Unusable {
 
 /// What has to stay until the process ends, in the order in which it goes.
 struct Held {
-    server: Option<Server>,
-    _lock: Option<InstanceLock>,
-    #[cfg(feature = "http")]
-    _admin: Option<Admin>,
+    seat: Arc<Seat>,
+    restart: Arc<Restart>,
     /// Given up last: without it the next signal has its default action and would overtake the exit code.
     _signals: Option<signals::Watch>,
 }
@@ -140,26 +135,33 @@ impl Service {
             Ok(runtimes) => runtimes,
             Err(error) => return internal(&format!("the runtime cannot be started: {error}")),
         };
+        let line = match self.inherit() {
+            Ok(line) => line,
+            Err(exit) => return exit,
+        };
         let mut warnings = Vec::new();
         let runtime_dir = self.directory(&self.options.runtime_dir, runtime_dir, &WITHOUT_RUNTIME_DIR, &mut warnings);
-        let lock = match self.lock(runtime_dir.as_ref(), &mut warnings) {
-            Ok(lock) => lock,
+        // Another process has the place still, and gives it up when this one has shown that it serves.
+        let instance = match line {
+            Some(_) => Ok(None),
+            None => self.lock(runtime_dir.as_ref(), &mut warnings),
+        };
+        let instance = match instance {
+            Ok(instance) => instance,
             Err(exit) => return exit,
         };
         let state_dir = self.directory(&self.options.state_dir, state_dir, &WITHOUT_STATE_DIR, &mut warnings);
         let places = Places { state_dir, file: self.options.receipt.clone(), shown_by: self.receipt_command() };
         let (budget, flush) = (built.plan.budget.total, built.plan.budget.reserve * 5 / 8);
         explain_budget(&built.plan, &self.name);
-        #[cfg(feature = "http")]
-        if let Err(exit) = self.take_over() {
-            return exit;
-        }
-        #[cfg(feature = "http")]
-        let admin = (built.settings.admin, built.settings.probes.clone());
 
-        let control = if lock.is_some() { runtime_dir } else { None };
+        let control = runtime_dir.filter(|_| instance.is_some() || line.is_some());
+        let admin = AdminWish::of(&built.settings);
         let last_words = LastWords::new(places.clone(), self.sink.clone(), self.format());
-        let (driver, guardian) = match self.guarded_driver(built, user.handle(), &last_words, control.clone()) {
+        let guarded = ToPredecessor::over(line.as_ref()).and_then(|to_predecessor| {
+            self.guarded_driver(built, user.handle(), &last_words, control.clone(), to_predecessor)
+        });
+        let Guarded { driver, guardian, restart, to_predecessor } = match guarded {
             Ok(all) => all,
             Err(error) => return internal(&format!("the system gives no thread: {error}")),
         };
@@ -167,24 +169,22 @@ impl Service {
         for warning in warnings {
             warning.tell(&driver);
         }
-        #[cfg(feature = "http")]
-        let admin = match self.admin(admin, &driver, user.handle()) {
-            Ok(admin) => admin,
-            Err(exit) => return exit,
-        };
         let ended = Arc::new(Ended::default());
-        let server = control.and_then(|dir| self.control(&dir, &outbox, &ended, budget));
-        let signals = self.signals(&outbox, &guardian, budget);
-        let held = Held {
-            server,
-            _lock: lock,
-            #[cfg(feature = "http")]
-            _admin: admin,
-            _signals: signals,
+        let seat = self.seat(admin, &driver, user.handle(), control, &ended, budget);
+        restart.sits_on(&seat);
+        let seated = match line {
+            None => seat.take(instance, &restart).map_err(|problem| refuse(&self.name, &[problem])),
+            Some(line) => self.take_over(line, &to_predecessor, &seat, &restart),
         };
+        if let Err(exit) = seated {
+            return exit;
+        }
+        let signals = self.signals(&outbox, &guardian, &restart, budget);
+        let held = Held { seat, restart, _signals: signals };
 
         let runner = Runner::of(user);
         let receipt = engine.block_on(driver.drive());
+        to_predecessor.ended(&receipt.cause);
         last_words.finished(&receipt);
         let used = Duration::try_from_secs_f64(receipt.used_ms / 1e3).unwrap_or_default();
         let out_by = Instant::now() + budget.saturating_sub(used + LAST_WORDS.min(budget / 10) + WAY_OUT);
@@ -192,6 +192,54 @@ impl Service {
         last_words.flushed();
         ended.set(&receipt);
         end(&receipt, runner, &guardian, held, out_by)
+    }
+
+    /// Takes what the process was given: listening sockets, and the line to the process before.
+    fn inherit(&self) -> Result<Option<Line>, Exit> {
+        let refused = |text: String| {
+            let hint = "check what starts this program, and the LISTEN_FDS that it sets".to_owned();
+            refuse(&self.name, &[Problem { text, hint }])
+        };
+        // The sockets first: whose they are is told by the line as well.
+        self.front
+            .inherit()
+            .map_err(|error| refused(format!("the listening sockets that were passed on cannot be used: {error}")))?;
+        predecessor(&process_env).map_err(|error| refused(format!("the process before cannot be heard: {error}")))
+    }
+
+    fn seat(
+        &self,
+        admin: AdminWish,
+        driver: &Driver,
+        user: &Handle,
+        dir: Option<PathBuf>,
+        ended: &Arc<Ended>,
+        budget: Duration,
+    ) -> Arc<Seat> {
+        Arc::new(Seat {
+            dir,
+            admin,
+            front: self.front.clone(),
+            outbox: driver.outbox(),
+            shared: driver.shared(),
+            user: user.clone(),
+            ended: ended.clone(),
+            budget,
+            taken: Mutex::default(),
+        })
+    }
+
+    fn take_over(
+        &self,
+        line: Line,
+        to_predecessor: &ToPredecessor,
+        seat: &Arc<Seat>,
+        restart: &Arc<Restart>,
+    ) -> Result<(), Exit> {
+        let (to_predecessor, seat, restart) = (to_predecessor.clone(), seat.clone(), restart.clone());
+        let (user, outbox) = (seat.user.clone(), seat.outbox.clone());
+        let take_over = TakeOver { line, to_predecessor, seat, restart, front: self.front.clone(), user, outbox };
+        take_over.begin().map_err(|error| internal(&format!("the system gives no thread: {error}")))
     }
 
     fn last_flush(&self, receipt: Receipt, places: &Places, time: Duration) -> Receipt {
@@ -217,20 +265,32 @@ impl Service {
         user: &Handle,
         last_words: &LastWords,
         control: Option<PathBuf>,
-    ) -> std::io::Result<(Driver, Guardian)> {
+        to_predecessor: ToPredecessor,
+    ) -> std::io::Result<Guarded> {
         let (speaker, witness) = (last_words.clone(), last_words.clone());
         let guardian = Guardian::spawn(move |code| speaker.overdue(code))?;
         logs::log_panics(witness);
+        let (budget, late) = (built.plan.budget.total, Arc::new(OnceLock::new()));
         let hooks = Informed {
             guardian: guardian.clone(),
             name: self.name.clone(),
             control,
-            #[cfg(feature = "http")]
-            doors: self.doors.clone(),
+            front: self.front.clone(),
+            restart: late.clone(),
+            to_predecessor: to_predecessor.clone(),
         };
         let driver = Driver::new(built, Harness { hooks: Box::new(hooks), ..Harness::on(user.clone()) });
         last_words.told(Told::by(&driver));
-        Ok((driver, guardian))
+        let restart = Restart::new(Tools {
+            origin: self.origin.clone(),
+            front: self.front.clone(),
+            gate: driver.gate(),
+            shared: driver.shared(),
+            outbox: driver.outbox(),
+            budget,
+        });
+        let _ = late.set(restart.clone());
+        Ok(Guarded { driver, guardian, restart, to_predecessor })
     }
 
     fn directory(
@@ -277,77 +337,15 @@ impl Service {
         }
     }
 
-    fn control(
-        &self,
-        dir: &std::path::Path,
-        outbox: &UnboundedSender<Message>,
-        ended: &Arc<Ended>,
-        budget: Duration,
-    ) -> Option<Server> {
-        match control::serve(dir, outbox.clone(), ended.clone(), budget) {
-            Ok(server) => Some(server),
-            Err(error) => {
-                let text = format!("no control socket in {}: {error}", dir.display());
-                let hint = Some("name another directory with `--runtime-dir`".to_owned());
-                let _ = outbox.send(Message::Warn { text, hint });
-                None
-            }
-        }
-    }
-
-    /// Takes over the listening sockets that the process was given.
-    #[cfg(feature = "http")]
-    fn take_over(&self) -> Result<(), Exit> {
-        match evenkeel_os::sockets::inherited(&process_env) {
-            Ok(inherited) => {
-                self.doors.fill(inherited);
-                Ok(())
-            }
-            Err(error) => {
-                let text = format!("the listening sockets that were passed on cannot be used: {error}");
-                let hint = "check what starts this program, and its LISTEN_FDS".to_owned();
-                Err(refuse(&self.name, &[Problem { text, hint }]))
-            }
-        }
-    }
-
-    /// Probes and status over HTTP. An address that was asked for and cannot be had refuses the start; without the one
-    /// that the system would choose the service runs all the same.
-    #[cfg(feature = "http")]
-    fn admin(
-        &self,
-        (addr, probes): (Option<std::net::SocketAddr>, Probes),
-        driver: &Driver,
-        user: &Handle,
-    ) -> Result<Option<Admin>, Exit> {
-        let Some(addr) = addr else { return Ok(None) };
-        let source = Source { outbox: driver.outbox(), shared: driver.shared(), user: user.clone() };
-        match Admin::serve(addr, probes, source) {
-            Ok(admin) => {
-                Event::Note { text: &format!("probes and status: {}", admin.url()) }.log();
-                let _ = driver.shared().admin.set(admin.url().to_owned());
-                Ok(Some(admin))
-            }
-            Err(error) => {
-                let text = format!("the admin listener cannot be at {addr}: {error}");
-                let hint = "give `--admin` another address, or `off`".to_owned();
-                if addr.port() != 0 {
-                    return Err(refuse(&self.name, &[Problem { text, hint }]));
-                }
-                let _ = driver.outbox().send(Message::Warn { text, hint: Some(hint) });
-                Ok(None)
-            }
-        }
-    }
-
     /// First signal: stop. Second: force. Third: gone. None of them passes through a runtime before it takes effect.
     fn signals(
         &self,
         outbox: &UnboundedSender<Message>,
         guardian: &Guardian,
+        restart: &Arc<Restart>,
         budget: Duration,
     ) -> Option<signals::Watch> {
-        let (to_driver, guardian) = (outbox.clone(), guardian.clone());
+        let (to_driver, guardian, restart) = (outbox.clone(), guardian.clone(), restart.clone());
         let count = AtomicU32::new(0);
         let watch = signals::watch(move |signal| {
             let cause = Cause::Signal { name: signal.name, number: signal.number };
@@ -355,6 +353,7 @@ impl Service {
             match count.fetch_add(1, Ordering::Relaxed) {
                 0 => {
                     guardian.arm(budget, exit::NOT_CLEAN);
+                    restart.stay_down();
                     let _ = to_driver.send(Message::Stop(cause));
                 }
                 1 => {
@@ -395,13 +394,20 @@ pub(super) fn is_forced(receipt: &Receipt) -> bool {
 fn end(receipt: &Receipt, user: Runner, guardian: &Guardian, held: Held, out_by: Instant) -> Exit {
     let forced = is_forced(receipt);
     let left_running = receipt.components.iter().any(|row| row.state == "abandoned" || row.leaked_tasks > 0);
-    let Held { server, _lock: lock, _signals: signals, .. } = held;
+    let Held { seat, restart, _signals: signals } = held;
+    let Taken { lock: instance, server, .. } = std::mem::take(&mut *lock(&seat.taken));
     if let Some(server) = server {
         // Whoever waits for the stop gets the receipt, if it reads it soon.
         let left = out_by.saturating_duration_since(Instant::now());
         server.shut_down(if forced { Duration::ZERO } else { left.min(FAREWELL) });
     }
-    drop(lock);
+    drop(instance);
+    if !forced && restart.is_to_live_again() {
+        guardian.dismiss();
+        if let Some(error) = restart.next_life() {
+            return internal(&format!("the program cannot be started anew: {error}"));
+        }
+    }
     if left_running || forced {
         // What is left cannot be trusted to end, nor destructors to run beside it.
         exit_now(receipt.exit_code);
@@ -481,23 +487,34 @@ pub(super) fn misfit(plan: &Plan, name: &str) -> Option<(String, String)> {
     })
 }
 
-/// The driver tells the guardian, and the person at the terminal.
+/// A driver and who watches over it.
+struct Guarded {
+    driver: Driver,
+    guardian: Guardian,
+    restart: Arc<Restart>,
+    to_predecessor: ToPredecessor,
+}
+
+/// The driver tells the guardian, the process before, and the person at the terminal.
 struct Informed {
     guardian: Guardian,
     name: String,
     control: Option<PathBuf>,
-    #[cfg(feature = "http")]
-    doors: Arc<Doors>,
+    front: Front,
+    restart: Arc<OnceLock<Arc<Restart>>>,
+    to_predecessor: ToPredecessor,
 }
 
 impl Hooks for Informed {
     fn stop_began(&mut self, budget: Duration) {
         self.guardian.arm(budget, exit::NOT_CLEAN);
+        if let Some(restart) = self.restart.get() {
+            restart.service_stops();
+        }
     }
 
     fn running(&mut self) {
-        #[cfg(feature = "http")]
-        for socket in self.doors.unused() {
+        for socket in self.front.unused() {
             let text = format!("the listening socket {socket} was passed on to this process, and nothing serves it");
             let hint = "name it after an HTTP component, or let one listen at its address";
             Event::Warning { text: &text, hint: Some(hint) }.log();
@@ -508,5 +525,6 @@ impl Hooks for Informed {
         }
         let text = format!("running; stop with Ctrl-C or `{} stop`", self.name);
         Event::Note { text: &text }.log();
+        self.to_predecessor.running();
     }
 }

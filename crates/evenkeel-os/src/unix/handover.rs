@@ -1,0 +1,158 @@
+//! From one process to the next: the Unix side.
+#![allow(unsafe_code)] // a descriptor by number, and what is done between fork and exec
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::TcpListener,
+    os::{
+        fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    process::{Child, Command, ExitStatus},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{AddressFamily, sockopt::socket_domain},
+    process::{Pid, PidfdFlags, pidfd_open, test_kill_process},
+};
+
+use super::{
+    peer,
+    sockets::{FIRST, place},
+};
+use crate::handover::MESSAGE_LIMIT;
+
+/// One end of a line. What was read and is no whole message yet is kept in it.
+#[derive(Debug)]
+pub struct Line {
+    stream: UnixStream,
+    unread: Vec<u8>,
+}
+
+impl Line {
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        Ok((Self::of(ours), theirs.into()))
+    }
+
+    fn of(stream: UnixStream) -> Self {
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// Says something: one line, whose own line ends become spaces. Never waits: a line that is full has nobody who reads.
+    ///
+    /// # Errors
+    /// The other side is gone, or does not read.
+    pub fn say(&self, message: &str) -> io::Result<()> {
+        let mut line = message.replace(['\n', '\r'], " ");
+        let end = (0..=line.len().min(MESSAGE_LIMIT - 1)).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+        line.truncate(end);
+        line.push('\n');
+        self.stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+        (&self.stream).write_all(line.as_bytes())
+    }
+
+    /// A second handle of the same end, to speak on from another thread.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::of(self.stream.try_clone()?))
+    }
+
+    pub(crate) fn read(&mut self, patience: Option<Duration>) -> io::Result<usize> {
+        self.stream.set_read_timeout(patience)?;
+        let mut some = [0; 512];
+        let read = (&self.stream).read(&mut some)?;
+        self.unread.extend_from_slice(&some[..read]);
+        Ok(read)
+    }
+
+    /// A message that has come whole.
+    pub(crate) fn next_line(&mut self) -> io::Result<Option<String>> {
+        let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') else {
+            let too_long = self.unread.len() >= MESSAGE_LIMIT;
+            return if too_long { Err(io::Error::other("a message without an end")) } else { Ok(None) };
+        };
+        let line: Vec<u8> = self.unread.drain(..=end).collect();
+        Ok(Some(String::from_utf8_lossy(&line[..end]).into_owned()))
+    }
+}
+
+/// Puts the listeners at the descriptors from [`FIRST`] on, and `line` behind them; gives back the line's number.
+pub(crate) fn pass_on<'a>(
+    command: &mut Command,
+    listeners: impl Iterator<Item = &'a TcpListener>,
+    line: Option<&OwnedFd>,
+) -> io::Result<RawFd> {
+    let mut all: Vec<BorrowedFd<'_>> = listeners.map(AsFd::as_fd).collect();
+    let number = FIRST + RawFd::try_from(all.len()).map_err(io::Error::other)?;
+    all.extend(line.map(AsFd::as_fd));
+    place(command, &all)?;
+    Ok(number)
+}
+
+/// Whether there is a process with this id, as far as this one may know.
+#[must_use]
+pub fn is_there(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
+}
+
+/// How a child process ended; `None` if it has not within this time.
+///
+/// # Errors
+/// It is no child of this process any more, or no descriptor is left.
+pub fn end_of(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+    let until = Instant::now() + within;
+    let watched = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&watched, PollFlags::IN)], Some(&left)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Becomes another program. Comes back only with an error.
+pub(crate) fn exec(command: &mut Command) -> io::Error {
+    command.exec()
+}
+
+/// Who made the line with this number: a process that may have gone since.
+pub(crate) fn maker_of(number: RawFd) -> Option<u32> {
+    if number < FIRST {
+        return None;
+    }
+    // SAFETY: only borrowed for the questions below, which answer with an error if there is no such descriptor.
+    let asked = unsafe { BorrowedFd::borrow_raw(number) };
+    let is_line = socket_domain(asked).is_ok_and(|domain| domain == AddressFamily::UNIX);
+    is_line.then(|| peer::process_of(asked).ok()).flatten()
+}
+
+/// Takes the line that this process was started with. It can be taken once.
+pub(crate) fn take(number: RawFd) -> io::Result<Option<Line>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if maker_of(number).is_none() {
+        return Err(io::Error::other(format!("descriptor {number} was passed on and is no line to another process")));
+    }
+    if TAKEN.swap(true, Ordering::AcqRel) {
+        return Ok(None);
+    }
+    // SAFETY: it is open (just asked), whoever started this process gave it away, and this runs once.
+    let owned = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(Some(Line::of(UnixStream::from(owned))))
+}
