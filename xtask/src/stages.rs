@@ -47,8 +47,7 @@ fn clippy() -> Tally {
 }
 
 fn doc() -> Tally {
-    // Nothing of these parts is on by default.
-    let mut doc = cargo::with(&["doc", "--no-deps", "--workspace", "--features", "evenkeel-parts/all"]);
+    let mut doc = cargo::with(&["doc", "--no-deps", "--workspace"]);
     Tally::one(doc.env("RUSTDOCFLAGS", "-D warnings").status().is_ok_and(|status| status.success()))
 }
 

@@ -27,6 +27,23 @@ pub struct Inherited {
     pub listener: TcpListener,
 }
 
+/// A process that has a listening socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its id.
+    pub pid: u32,
+    /// The name of its program.
+    pub name: String,
+}
+
+/// Who listens at a TCP port of this machine, as far as this process may know: another user's processes are seen by root
+/// only. Looks through all processes, which blocks for some milliseconds.
+#[must_use]
+pub fn owner_of(port: u16) -> Option<Owner> {
+    let process = listeners::get_process_by_port(port, listeners::Protocol::TCP).ok()?;
+    Some(Owner { pid: process.pid, name: process.name })
+}
+
 /// Takes the listening sockets that this process was started with, from systemd or from [`pass_on`]. Empty if there are
 /// none, or if they were meant for another process. Sockets can be taken once: the second call gives none.
 ///

@@ -62,6 +62,15 @@ fn a_wrong_number_of_sockets_is_an_error_that_says_so() {
 }
 
 #[test]
+fn who_listens_at_a_port_is_named_r2_5a() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let owner = sockets::owner_of(listener.local_addr().unwrap().port()).unwrap();
+    assert_eq!(owner.pid, std::process::id());
+    assert!(owner.name.starts_with("sockets"), "{owner:?}");
+    assert_eq!(sockets::owner_of(0), None);
+}
+
+#[test]
 fn an_address_can_be_tried_without_taking_it_r2_5a() {
     use evenkeel_os::sockets::try_bind;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

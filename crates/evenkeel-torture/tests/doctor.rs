@@ -193,3 +193,21 @@ fn r2_5a_the_table_fits_a_terminal_and_ends_with_the_sum() {
     assert!(last.starts_with(&format!("{checks} checks: ")) && last.ends_with(", 0 failures"), "{table}");
     assert!(!Path::new(&deep).exists());
 }
+
+#[test]
+fn a_check_of_the_programs_own_is_shown_and_refuses_a_start_r2_5a() {
+    let place = Place::new();
+    let (_, report) = place.doctor(&[]);
+    assert_eq!(on(&report, "price list").0, "ok");
+    let output = place.command(&["run"]).env("ORDERS_PRICES", place.path("prices.txt")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let complaint = "error: orders: the check `price list` failed: cannot be read: No such file or directory (os error 2) \
+                     hint: name another with ORDERS_PRICES";
+    assert!(said.contains(complaint) && !said.contains("starting"), "{said}");
+    let output = place.command(&["doctor", "--json"]).env("ORDERS_PRICES", place.path("prices.txt")).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(on(&report, "price list").0, "fail");
+}

@@ -42,9 +42,16 @@ pub struct App {
     pub(crate) name: String,
     pub(crate) declared: Arc<Mutex<Declared>>,
     pub(crate) settings: Settings,
+    pub(crate) checks: Mutex<Vec<Check>>,
     /// Listening sockets that the process was given.
     #[cfg(feature = "http")]
     pub(crate) doors: Arc<crate::http::Doors>,
+}
+
+/// A check of the program's own.
+pub(crate) struct Check {
+    pub(crate) name: String,
+    pub(crate) check: Box<dyn FnOnce() -> Result<String> + Send>,
 }
 
 /// How an app runs; each can be changed on its command line.
@@ -150,6 +157,7 @@ impl App {
         Self {
             name: name.into(),
             declared: Arc::default(),
+            checks: Mutex::default(),
             #[cfg(feature = "http")]
             doors: Arc::default(),
             settings: Settings {
@@ -275,6 +283,31 @@ impl App {
         self.declare("worker", name, &needs, behaviour, |_| {})
     }
 
+    /// Adds a check of the program's own to those of `doctor`: that a licence is valid, a model is there, a tool has the right
+    /// version. It returns what it found, in a few words; its error says what is missing, and a
+    /// [`hint`](crate::Explain::hint) what to do.
+    ///
+    /// `doctor` shows it, and [`run`](App::run) carries it out before anything is opened: one that fails refuses the start,
+    /// with exit code 78. It may block, on a thread of its own, for ten seconds; then it has failed.
+    ///
+    /// ```
+    /// use evenkeel::{App, Explain};
+    ///
+    /// let app = App::new("orders");
+    /// app.check("price list", || {
+    ///     let prices = std::fs::read_to_string("prices.txt")
+    ///         .context("cannot read prices.txt")
+    ///         .hint("copy prices.example.txt there")?;
+    ///     Ok(format!("{} prices", prices.lines().count()))
+    /// });
+    /// ```
+    pub fn check<C>(&self, name: impl Into<String>, check: C)
+    where
+        C: FnOnce() -> Result<String> + Send + 'static,
+    {
+        lock(&self.checks).push(Check { name: name.into(), check: Box::new(check) });
+    }
+
     /// Declares what makes the service known to others: a service registry, a load balancer (R2.3b).
     ///
     /// `register` is called when every essential component is ready, and only when it has returned does the service take
@@ -324,11 +357,7 @@ impl App {
         C: Component<N::Given>,
     {
         let behaviour = Typed::<N::Form, C> { component: Arc::new(component), _types: PhantomData };
-        self.declare(C::KIND, name, &needs, behaviour, |spec| {
-            if C::LENDS_ONLY {
-                spec.activity = Activity::Passive;
-            }
-        })
+        self.declare("component", name, &needs, behaviour, |_| {})
     }
 
     /// Declares components whose closures can be called only once, because they move something in.
@@ -351,12 +380,6 @@ impl App {
             entry.spec.activity = Activity::Passive;
             entry.kind = "replaced";
         }
-    }
-
-    /// Refuses this app: it does not start, and says this problem beside all others. For those who declare components in
-    /// other people's apps and are given settings that cannot work.
-    pub fn refuse(&self, problem: Problem) {
-        lock(&self.declared).problems.push(problem);
     }
 
     #[track_caller]
@@ -392,7 +415,7 @@ impl App {
 
     #[cfg(feature = "http")]
     pub(crate) fn problem(&self, text: impl Into<String>, hint: impl Into<String>) {
-        self.refuse(Problem { text: text.into(), hint: hint.into() });
+        lock(&self.declared).problems.push(Problem { text: text.into(), hint: hint.into() });
     }
 
     /// Checks the whole and turns it into what can be run.

@@ -34,6 +34,7 @@ use crate::{
     app::Built,
     dice::Dice,
     error::Failure,
+    holding::Holding,
     lease::lock,
     life::{Life, Report, What},
     part::{Incarnation, Orders, Part, Watchpoint},
@@ -290,7 +291,18 @@ impl Driver {
     fn status(&self) -> Status {
         let ready = *self.shared.readiness.borrow();
         let admin = self.shared.admin.get().cloned();
-        Status { admin, ..Status::of(&self.engine, &self.parts, &self.notes, ready, self.now()) }
+        let mut status = Status { admin, ..Status::of(&self.engine, &self.parts, &self.notes, ready, self.now()) };
+        for (component, part) in status.components.iter_mut().zip(&self.parts) {
+            component.holding = self.holding(part).map(Box::new);
+        }
+        status
+    }
+
+    /// What holds the stop of a component that is being stopped.
+    fn holding(&self, part: &Part) -> Option<Holding> {
+        let is_stopping = matches!(self.engine.state(part.id), Component::Draining | Component::Releasing);
+        let left = lock(&self.shared.recorder).left(part.id, self.now()).filter(|_| is_stopping)?;
+        Some(Holding::of(part, self.doing(part.id), left))
     }
 }
 

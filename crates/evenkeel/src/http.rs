@@ -13,7 +13,7 @@
 //!   behind it.
 //! - No client can end the server: a handler that panics answers 500, errors of a connection end that connection, and
 //!   errors of the listener (no file descriptor left) are waited out.
-//! - There is a limit on everything: see [`Http`].
+//! - There is a limit on everything: see [`Http`], and [`HttpLimits`] to change them.
 
 #![allow(clippy::needless_pass_by_value, reason = "needs are references, or tuples of them")]
 
@@ -21,11 +21,18 @@ mod books;
 mod doors;
 
 use std::{
-    fmt, future::Future, marker::PhantomData, net::SocketAddr, panic::Location, pin::Pin, sync::Arc, time::Duration,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    net::SocketAddr,
+    panic::Location,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::Router;
-use evenkeel_http::{Drain, Limits, Listener, Report, Serving};
+use evenkeel_http::{Drain, Limits as HttpLimits, Listener, Report, Serving};
 use evenkeel_plan::{
     limit::Limit,
     spec::{DEFAULT_BUDGET, Role, Spec},
@@ -35,10 +42,10 @@ use tokio::net::TcpListener;
 pub(crate) use self::doors::{Doors, Leaving};
 use self::{books::Ledger, doors::OpenDoor};
 use crate::{
-    app::{App, Declare},
+    app::{App, Declare, Problem},
     error::{Error, Explain, Result},
     handle::{Handle, Once},
-    lease::short,
+    lease::{lock, short},
     needs::{Form, Needs},
     part::{Behaviour, BoxFuture, OpenContext, Opened, Part, Recipe},
     polls::Watched,
@@ -97,7 +104,7 @@ impl App {
         let (name, listen) = (name.into(), addr.into());
         listen.check(self, &name, Location::caller());
         let doors = self.doors.clone();
-        let behaviour = Server::<N::Form, R> { listen, doors, routes: Recipe::many(routes), _types: PhantomData };
+        let behaviour = Server::<N::Form, R>::new(listen, doors, Recipe::many(routes));
         self.declare("http", name, &needs, behaviour, special)
     }
 }
@@ -119,7 +126,7 @@ impl Declare<'_> {
         let (name, listen) = (name.into(), addr.into());
         listen.check(self.app, &name, Location::caller());
         let doors = self.app.doors.clone();
-        let behaviour = Server::<N::Form, R> { listen, doors, routes: Recipe::once(routes), _types: PhantomData };
+        let behaviour = Server::<N::Form, R>::new(listen, doors, Recipe::once(routes));
         self.app.declare("http", name, &needs, behaviour, |spec| {
             special(spec);
             spec.once = true;
@@ -202,9 +209,78 @@ impl Listen {
     }
 }
 
+/// What can be set of a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    limits: HttpLimits,
+    linger: Duration,
+}
+
+impl Settings {
+    /// How many connections it accepts at a time.
+    pub(crate) fn connections(&self) -> usize {
+        self.limits.connections
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let defaults = HttpLimits::default();
+        let limits =
+            HttpLimits { connections: Http::MAX_CONNECTIONS, idle_time: Http::IDLE, head_time: Http::HEAD, ..defaults };
+        Self { limits, linger: Http::LINGER }
+    }
+}
+
+impl<M> Handle<Http, M> {
+    /// How much its clients may ask for, and how long they may take; without it the defaults of [`HttpLimits`].
+    ///
+    /// A limit that would shut everybody out refuses the app before it starts.
+    #[track_caller]
+    pub fn limits(self, limits: HttpLimits) -> Self {
+        let site = Location::caller();
+        if let Err(what) = check(&limits) {
+            let text = format!("the limits at {}: {what}", short(site));
+            lock(&self.declared).problems.push(Problem { text, hint: "give it more; see `HttpLimits`".to_owned() });
+        }
+        self.set(|settings| settings.limits = limits)
+    }
+
+    /// After the stop began, how long a connection at rest stays open, so that its client learns with its next answer that
+    /// it has to leave; [`Http::LINGER`] if not said, and half of what the stop allows at most. It should be longer than the
+    /// pause between two requests of a busy client, such as a gateway's pooled connection. With zero, such a connection
+    /// closes at once, and a request that is on its way over it is lost.
+    pub fn linger(self, linger: Duration) -> Self {
+        self.set(|settings| settings.linger = linger)
+    }
+
+    fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
+        let behaviour = lock(&self.declared).entries.get(self.id.index()).map(|entry| entry.behaviour.clone());
+        // One that a test has replaced is no server any more.
+        if let Some(settings) = behaviour.as_ref().and_then(|behaviour| behaviour.http()) {
+            set(&mut lock(settings));
+        }
+        self
+    }
+}
+
+/// What of these limits nobody could keep.
+fn check(limits: &HttpLimits) -> Result<(), &'static str> {
+    const LEAST_HEAD: usize = 1 << 10;
+    let counts = [limits.connections, limits.head_fields, limits.uri_bytes, limits.streams as usize];
+    let times = [limits.head_time, limits.idle_time, limits.unread_time];
+    match () {
+        () if counts.contains(&0) => Err("a count of 0 lets nobody in"),
+        () if limits.head_bytes < LEAST_HEAD => Err("a head of less than 1 KiB is too short for what browsers send"),
+        () if times.contains(&Duration::ZERO) => Err("a time of 0 cuts everybody off"),
+        () => Ok(()),
+    }
+}
+
 struct Server<N, R> {
     listen: Listen,
     doors: Arc<Doors>,
+    settings: Mutex<Settings>,
     routes: Recipe<R>,
     _types: PhantomData<fn() -> N>,
 }
@@ -216,6 +292,7 @@ where
 {
     fn open(self: Arc<Self>, cx: OpenContext) -> BoxFuture<Result<Opened>> {
         Box::pin(async move {
+            let settings = *lock(&self.settings);
             let given = cx.part.give::<N>()?;
             let routes = self.routes.get()?;
             let context = || format!("cannot listen on {}", self.listen);
@@ -223,7 +300,7 @@ where
             let scope = cx.incarnation.scope.clone();
             let server = evenkeel_http::Server::new(listener)
                 .named(cx.part.name())
-                .limits(limits())
+                .limits(settings.limits)
                 .gate(&cx.stop.servers_gate())
                 .spawn_on(spawner(&cx.part, &scope));
             let serving = server.serve(routes(given)).context(context())?;
@@ -232,7 +309,7 @@ where
             door.served_by(&serving.view());
             let ledger = Arc::new(Ledger::new(serving.view()));
             scope.keep(ledger.clone());
-            let run = Box::pin(serve(serving, door, cx.stop, scope, ledger));
+            let run = Box::pin(serve(serving, door, settings.linger, cx.stop, scope, ledger));
             Ok(Opened { value: Arc::new(http), run: Some(run), close: None, note })
         })
     }
@@ -241,9 +318,17 @@ where
         // Text that is no address has refused the app already.
         self.listen.fault().is_ok().then(|| self.listen.text.clone())
     }
+
+    fn http(&self) -> Option<&Mutex<Settings>> {
+        Some(&self.settings)
+    }
 }
 
 impl<N, R> Server<N, R> {
+    fn new(listen: Listen, doors: Arc<Doors>, routes: Recipe<R>) -> Self {
+        Self { listen, doors, settings: Mutex::default(), routes, _types: PhantomData }
+    }
+
     /// The socket that was given for it, else one of its own.
     async fn door(&self, name: &str) -> std::io::Result<(Listener, OpenDoor)> {
         if let Some(given) = self.doors.find(name, &self.listen.text)? {
@@ -257,11 +342,18 @@ impl<N, R> Server<N, R> {
 }
 
 /// Serves until the stop, and drains. The server's tasks are tasks of the scope, which the engine waits for after it.
-async fn serve(serving: Serving, door: OpenDoor, stop: Stop, scope: Arc<Scope>, ledger: Arc<Ledger>) -> Result {
+async fn serve(
+    serving: Serving,
+    door: OpenDoor,
+    linger: Duration,
+    stop: Stop,
+    scope: Arc<Scope>,
+    ledger: Arc<Ledger>,
+) -> Result {
     stop.requested().await;
     ledger.begin();
     let listening = door.leave();
-    let report = serving.drain(Drain { listening, ..drain_within(scope.stop_allowed()) }).await;
+    let report = serving.drain(Drain { listening, ..drain_within(scope.stop_allowed(), linger) }).await;
     let verdict = verdict(&report);
     ledger.close(report);
     verdict
@@ -281,20 +373,16 @@ fn verdict(report: &Report) -> Result {
 const ENGINE: Duration = Duration::from_millis(100);
 
 /// A drain that ends within the time that the stop allows. Half of it is for clients to leave by themselves, at most.
-fn drain_within(allowed: Duration) -> Drain {
+fn drain_within(allowed: Duration, linger: Duration) -> Drain {
     let limit = allowed.saturating_sub((allowed / 10).min(ENGINE));
     let defaults = Drain::default();
     Drain {
-        linger: Http::LINGER.min(limit / 2),
+        linger: linger.min(limit / 2),
         fresh_grace: defaults.fresh_grace.min(limit / 2),
         head_time: Http::HALF_HEAD,
         limit,
         ..defaults
     }
-}
-
-fn limits() -> Limits {
-    Limits { connections: Http::MAX_CONNECTIONS, idle_time: Http::IDLE, head_time: Http::HEAD, ..Limits::default() }
 }
 
 /// Makes the server's tasks (its accept loop, connections, HTTP/2 streams) tasks of the component. A panic in one of
@@ -325,18 +413,18 @@ mod tests {
     #[test]
     fn r3_2b_a_drain_ends_before_the_time_that_the_stop_allows() {
         for allowed in [0, 1, 200, 1_000, 30_000].map(Duration::from_millis) {
-            let drain = drain_within(allowed);
+            let drain = drain_within(allowed, Http::LINGER);
             assert!(drain.linger <= drain.limit / 2 && drain.fresh_grace <= drain.limit / 2, "{drain:?}");
             let spare = allowed - drain.limit;
             assert!(spare >= (allowed / 10).min(ENGINE) && spare <= ENGINE, "{drain:?}");
         }
-        assert_eq!(drain_within(DEFAULT_BUDGET).linger, Http::LINGER);
+        assert_eq!(drain_within(DEFAULT_BUDGET, Http::LINGER).linger, Http::LINGER);
     }
 
     #[test]
     fn r4_1a_the_limits_that_are_named_are_the_ones_that_hold() {
-        let (limits, defaults) = (limits(), Limits::default());
-        assert_eq!(limits, defaults, "those of the server's own crate");
-        assert_eq!(Http::LINGER, Drain::default().linger);
+        let Settings { limits, linger } = Settings::default();
+        assert_eq!(limits, HttpLimits::default(), "those of the server's own crate");
+        assert_eq!(linger, Drain::default().linger);
     }
 }

@@ -61,6 +61,7 @@ mod app;
 mod component;
 mod error;
 mod handle;
+mod holding;
 mod lease;
 mod needs;
 mod program;
@@ -93,7 +94,7 @@ pub use component::Component;
 pub use error::{Error, Explain, Result};
 pub use evenkeel_events::{CutConnection, Lost, LostOfRoute, Receipt, Row};
 #[cfg(feature = "http")]
-pub use evenkeel_http::{Draining, OnDrain, on_drain};
+pub use evenkeel_http::{Draining, Limits as HttpLimits, OnDrain, on_drain};
 pub use evenkeel_plan::{
     limit::Limit,
     policy::{Choice, Coordinator, StopView},
@@ -101,6 +102,7 @@ pub use evenkeel_plan::{
     spec::Id,
 };
 pub use handle::{Handle, Many, Once, OptionalHandle, Soft, StartOnly, StartsAgain};
+pub use holding::Holding;
 #[cfg(feature = "http")]
 pub use http::{Http, Listen};
 pub use kinds::Ready;

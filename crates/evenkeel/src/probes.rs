@@ -215,7 +215,7 @@ mod tests {
 
     fn component(name: &str, state: &str, optional: bool) -> ComponentStatus {
         let (name, kind, state) = (name.to_owned(), "resource".to_owned(), state.to_owned());
-        ComponentStatus { name, kind, state, optional, restarts: 0, note: None }
+        ComponentStatus { name, kind, state, optional, restarts: 0, note: None, holding: None }
     }
 
     fn status(state: &str, ready: bool, components: Vec<ComponentStatus>) -> Status {

@@ -183,6 +183,16 @@ impl Recorder {
         times.allowed = Some(times.used.saturating_add(allowed));
     }
 
+    /// How long a component that was told to stop has until it is cut off.
+    pub(crate) fn left(&self, id: Id, now: Moment) -> Option<Duration> {
+        let times = self.rows[id.index()].times();
+        let (since, used) = match times.release {
+            Some(release) => (release, times.used),
+            None => (times.stop?, Duration::ZERO),
+        };
+        Some((since + times.allowed?.saturating_sub(used)).saturating_sub(now))
+    }
+
     /// Whether it was told to stop only because the forced stage began.
     pub(crate) fn was_told_by_force(&self, id: Id) -> bool {
         let times = self.rows[id.index()].times();

@@ -59,6 +59,9 @@ pub(crate) trait Books: Send + Sync {
     /// Work that ended by itself after the stop, and work that was cut off.
     fn counts(&self) -> (u64, u64);
 
+    /// The connections that are open.
+    fn connections(&self) -> Vec<evenkeel_events::CutConnection>;
+
     /// What was lost since the stop, if anything was.
     fn lost(&self) -> Option<Box<evenkeel_events::Lost>>;
 }
@@ -79,8 +82,6 @@ pub(crate) struct Scope {
     stopping: AtomicU64,
     drained: AtomicU64,
     aborted: AtomicU64,
-    /// What the component says that it is doing; set by few.
-    doing: Mutex<Option<Box<str>>>,
     #[cfg(feature = "http")]
     books: std::sync::OnceLock<Arc<dyn Books>>,
 }
@@ -111,7 +112,6 @@ impl Scope {
             stopping: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             aborted: AtomicU64::new(0),
-            doing: Mutex::default(),
             #[cfg(feature = "http")]
             books: std::sync::OnceLock::new(),
         })
@@ -191,15 +191,6 @@ impl Scope {
         Duration::from_nanos(self.stopping.load(Ordering::Relaxed))
     }
 
-    /// What the component said last that it is doing.
-    pub(crate) fn doing(&self) -> Option<String> {
-        lock(&self.doing).as_deref().map(str::to_owned)
-    }
-
-    pub(crate) fn is_doing(&self, what: &str) {
-        *lock(&self.doing) = Some(what.into());
-    }
-
     /// Counts what these books count as well. There is one server in a scope at most.
     #[cfg(feature = "http")]
     pub(crate) fn keep(&self, books: Arc<dyn Books>) {
@@ -273,6 +264,12 @@ impl Scope {
     #[cfg(feature = "http")]
     pub(crate) fn lost(&self) -> Option<Box<evenkeel_events::Lost>> {
         self.books.get()?.lost()
+    }
+
+    /// The connections of a server, if there is one in the scope.
+    #[cfg(feature = "http")]
+    pub(crate) fn connections(&self) -> Option<Vec<evenkeel_events::CutConnection>> {
+        self.books.get().map(|books| books.connections())
     }
 
     /// Tasks that are still there, and the lines that spawned them.

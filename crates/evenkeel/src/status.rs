@@ -7,7 +7,7 @@ use evenkeel_plan::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::part::Part;
+use crate::{holding::Holding, part::Part};
 use std::sync::Arc;
 
 /// A picture of a running app.
@@ -44,6 +44,9 @@ pub struct ComponentStatus {
     /// What it wants known, such as a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What holds its stop; only while it is being stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holding: Option<Box<Holding>>,
 }
 
 impl Status {
@@ -54,10 +57,8 @@ impl Status {
             state: engine.state(part.id).word().to_owned(),
             optional: part.spec.weight == Weight::Optional,
             restarts: engine.attempts(part.id).saturating_sub(1),
-            note: match engine.state(part.id) {
-                Component::Starting => part.incarnation().and_then(|incarnation| incarnation.scope.doing()),
-                _ => notes[part.id.index()].clone(),
-            },
+            note: notes[part.id.index()].clone(),
+            holding: None,
         };
         Self {
             state: engine.service().word().to_owned(),

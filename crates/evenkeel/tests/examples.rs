@@ -257,6 +257,52 @@ fn e15_tasks_runs_and_stops() {
     runs_and_stops("15_tasks");
 }
 
+/// `GET` over a connection of its own; status line, fields and body.
+fn get(url: &str, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn e17_probes_say_what_is_waited_for_and_then_yes_r2_3c() {
+    let mut example = Example::start("17_probes");
+    let admin = example.until(|status| status.admin.is_some()).admin.unwrap();
+    let waiting = get(&admin, "/health-startup");
+    let started = waiting.starts_with("HTTP/1.1 200"); // on a machine that was slow to ask
+    assert!(started || (waiting.starts_with("HTTP/1.1 503") && waiting.contains("\"prices\"")), "{waiting}");
+    let status = example.running();
+    assert!(get(&admin, "/health-startup").starts_with("HTTP/1.1 200"));
+    assert!(get(&admin, "/health/ready").starts_with("HTTP/1.1 200"));
+    let api = status.component("api").and_then(|api| api.note.clone()).unwrap();
+    assert!(get(&api, "/").ends_with("tea costs 3 EUR\n"));
+    example.stop(0);
+}
+
+#[test]
+fn e18_streams_say_goodbye_when_the_service_stops_or_restarts_r4_1a() {
+    use std::io::{Read as _, Write as _};
+    let mut example = Example::start("18_streams");
+    let status = example.running();
+    let url = status.component("api").and_then(|api| api.note.clone()).unwrap();
+    let read = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).unwrap();
+        stream
+    };
+    let mut news = read("/news");
+    let (mut first, mut rest) = (vec![0; 200], String::new());
+    assert!(news.read(&mut first).unwrap() > 0); // it is in flight
+    let table = example.stop(0);
+    news.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("data: goodbye") && rest.ends_with("0\r\n\r\n"), "{rest}\n{table}");
+}
+
 #[test]
 fn e16_failing_start_says_what_to_do() {
     let mut example = Example::start("16_failing_start");

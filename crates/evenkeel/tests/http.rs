@@ -22,7 +22,7 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     routing::get,
 };
-use evenkeel::{App, Handle, Http, Lease, Ready, Receipt, Result, Row, Running, StartError};
+use evenkeel::{App, Handle, Http, HttpLimits, Lease, Ready, Receipt, Result, Row, Running, StartError};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -481,6 +481,52 @@ async fn a_request_that_hangs_is_cut_at_the_limit_and_named_r4_1a() {
     assert!(receipt.used_ms < 5000.0, "{}", receipt.used_ms);
     assert_eq!(client.response().await, None, "its connection is closed");
     other.await.expect("no panic").expect_err("its connection is closed");
+}
+
+#[tokio::test]
+async fn what_holds_a_drain_can_be_looked_at_while_it_does_r4_1a() {
+    let (mut running, addr, chunks) = streaming().await;
+    let mut client = Client::to(addr).await;
+    client.send("/stream").await;
+    chunks.send("first").await.expect("it streams");
+    client.response().await.expect("its head has come");
+    let before = running.status().await.expect("it runs");
+    assert_eq!(before.component("api").expect("declared").holding, None);
+    running.request_stop("test");
+    refused(addr).await;
+    let status = running.status().await.expect("it is stopping");
+    let holding = status.component("api").expect("declared").holding.clone().expect("it is held");
+    assert_eq!(holding.connection_count, 1);
+    let held = &holding.connections[0];
+    assert_eq!((held.routes.as_slice(), held.doing.as_str()), (["/stream".to_owned()].as_slice(), "streaming"));
+    assert!(holding.left_ms > 0 && held.bytes_in > 0, "{holding:?}");
+    drop(chunks);
+    clean(&running.ended().await);
+}
+
+#[tokio::test]
+async fn limits_and_linger_can_be_set_r4_1a() {
+    let app = App::new("test");
+    let limits = HttpLimits { uri_bytes: 16, ..HttpLimits::default() };
+    let api = app.http("api", (), ANY, |()| Router::new().route("/", get("hello")));
+    let api = api.limits(limits).linger(Duration::ZERO);
+    let (running, addr) = start(app, &api).await;
+    let mut client = Client::to(addr).await;
+    assert_eq!(client.get("/").await, text(200, "hello"));
+    assert_eq!(Client::to(addr).await.get("/a-path-that-is-too-long").await.map(|(status, _)| status), Some(414));
+    // A connection at rest does not hold the stop any more.
+    let receipt = running.stop("test").await;
+    clean(&receipt);
+    assert!(receipt.used_ms < Http::LINGER.as_secs_f64() * 1e3, "{}", receipt.used_ms);
+}
+
+#[tokio::test]
+async fn limits_that_let_nobody_in_are_refused_before_the_start() {
+    let app = App::new("test");
+    let limits = HttpLimits { connections: 0, ..HttpLimits::default() };
+    let _ = app.http("api", (), ANY, |()| Router::new()).limits(limits);
+    let Err(StartError::Refused(problems)) = app.start().await else { panic!("it is refused") };
+    assert!(problems[0].text.contains("a count of 0 lets nobody in"), "{problems:?}");
 }
 
 #[tokio::test]

@@ -31,9 +31,17 @@ fn main() -> Exit {
     let url = given("database").unwrap_or_else(|| "postgres://localhost/orders".to_owned());
     let listen = given("listen").unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let app = App::new("orders").about("Takes orders and ships them");
+    app.check("price list", prices);
     let trouble = given("trouble").and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
     declare(&app, url, listen, &stuck, Trouble::read(trouble.trim()));
     app.run_line(line)
+}
+
+/// What the program needs beside what Evenkeel knows of: a list of prices, if there is to be one.
+fn prices() -> Result<String> {
+    let Some(file) = std::env::var_os("ORDERS_PRICES") else { return Ok("none is named".to_owned()) };
+    let prices = std::fs::read_to_string(file).context("cannot be read").hint("name another with ORDERS_PRICES")?;
+    Ok(format!("{} lines", prices.lines().count()))
 }
 
 /// What goes wrong with this start; a file says so, because a restart repeats the command line.

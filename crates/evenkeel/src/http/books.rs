@@ -68,6 +68,10 @@ impl Books for Ledger {
         (during.of(Outcome::Answered), during.of(Outcome::Cut) + during.in_flight)
     }
 
+    fn connections(&self) -> Vec<CutConnection> {
+        self.live.holding().iter().map(in_words).collect()
+    }
+
     fn lost(&self) -> Option<Box<Lost>> {
         let during = self.during()?;
         let by_route = during.routes.iter().filter_map(|(route, ended)| {

@@ -338,6 +338,10 @@ fn picture(name: &str, status: &Status) -> String {
             format!("  {:<width$}  {:<9} {:<10} {}", component.name, component.kind, component.state, facts.join(", "));
         text.push_str(line.trim_end());
         text.push('\n');
+        for line in component.holding.iter().flat_map(|holding| holding.lines()) {
+            let line = super::wrapped(&format!("  {:<width$}    ", ""), &line);
+            text.push_str(&line);
+        }
     }
     if let Some(admin) = &status.admin {
         text.push_str(&format!("\n  probes and status: {admin}\n"));

@@ -8,12 +8,13 @@
 //!   warning is what may be meant; a start works. What cannot be known is said to be unknown, and fails nothing.
 //! - Every warning and every failure says what to do.
 
+pub(super) mod checks;
 mod judge;
 mod report;
 
 use std::{
     io,
-    net::ToSocketAddrs,
+    net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
 };
 
@@ -23,7 +24,7 @@ use evenkeel_os::{
     examine::{Seen, examine},
     lock::holder,
     platform::{HostFacts, host_kind, open_file_limit, user},
-    sockets::try_bind,
+    sockets::{owner_of, try_bind},
 };
 use evenkeel_plan::cause::exit;
 
@@ -44,6 +45,7 @@ pub(super) fn doctor(mut app: App, options: &Options, json: bool) -> Exit {
 fn gather(app: App, options: &Options) -> Facts {
     let name = app.name.clone();
     let (ports, connections) = ports(&app);
+    let checks = checks::run(std::mem::take(&mut *lock(&app.checks)));
     let runtime = directory(options.runtime_dir.as_deref(), &name, choose_runtime_dir);
     let state = directory(options.state_dir.as_deref(), &name, choose_state_dir);
     let instance = runtime.as_ref().ok().map(|dir| instance(&dir.choice.path, &name, options));
@@ -64,6 +66,7 @@ fn gather(app: App, options: &Options) -> Facts {
         ports,
         open_files: open_file_limit(),
         connections,
+        checks,
         name,
     }
 }
@@ -115,23 +118,23 @@ fn ports(app: &App) -> (Vec<Port>, u64) {
     let declared = lock(&app.declared);
     let listeners = declared.entries.iter().filter_map(|entry| {
         let addr = entry.behaviour.listens_at()?;
-        Some((entry.spec.name.clone(), addr))
+        Some((entry.spec.name.clone(), addr, most_connections(&*entry.behaviour)))
     });
     let listeners: Vec<_> = listeners.collect();
     drop(declared);
-    let connections = listeners.iter().map(|_| most_connections()).sum();
-    let probed = listeners.into_iter().map(|(name, addr)| Port { bound: probe(&addr), name, addr, admin: false });
+    let connections = listeners.iter().map(|(_, _, connections)| connections).sum();
+    let probed = listeners.into_iter().map(|(name, addr, _)| Port { bound: probe(&addr), name, addr, admin: false });
     (probed.chain(admin(app)).collect(), connections)
 }
 
 #[cfg(feature = "http")]
-fn most_connections() -> u64 {
-    crate::Http::MAX_CONNECTIONS as u64
+fn most_connections(behaviour: &dyn crate::part::Behaviour) -> u64 {
+    behaviour.http().map_or(0, |settings| lock(settings).connections() as u64)
 }
 
 /// Nothing else listens.
 #[cfg(not(feature = "http"))]
-fn most_connections() -> u64 {
+fn most_connections(_: &dyn crate::part::Behaviour) -> u64 {
     0
 }
 
@@ -156,15 +159,15 @@ fn probe(addr: &str) -> Bound {
     for addr in addrs {
         last = match try_bind(addr) {
             Ok(()) => return Bound::Free,
-            Err(error) => refused(&error),
+            Err(error) => refused(addr, &error),
         };
     }
     last
 }
 
-fn refused(error: &io::Error) -> Bound {
+fn refused(addr: SocketAddr, error: &io::Error) -> Bound {
     match error.kind() {
-        io::ErrorKind::AddrInUse => Bound::Taken,
+        io::ErrorKind::AddrInUse => Bound::Taken(owner_of(addr.port())),
         io::ErrorKind::PermissionDenied => Bound::Forbidden,
         io::ErrorKind::AddrNotAvailable => Bound::NotOurs,
         _ => Bound::Refused(error.to_string()),

@@ -35,6 +35,7 @@ use tokio::{
 use super::{
     Exit, complain,
     control::Ended,
+    doctor::checks::problems,
     front::Front,
     guardian::{Guardian, LAST_WORDS},
     last_flush::{Manner, Places, last_flush},
@@ -47,7 +48,7 @@ use super::{
 };
 use crate::{
     App,
-    app::{Built, Problem, Threads},
+    app::{Built, Check, Problem, Threads},
     driver::{Driver, Harness, Hooks, Message},
     lease::lock,
 };
@@ -74,6 +75,7 @@ pub(super) fn run(mut app: App, options: &Options) -> Exit {
     let origin = Origin::here();
     options.apply(&mut app);
     let name = app.name.clone();
+    let checks = std::mem::take(&mut *lock(&app.checks));
     let front = Front {
         #[cfg(feature = "http")]
         doors: app.doors.clone(),
@@ -90,7 +92,7 @@ pub(super) fn run(mut app: App, options: &Options) -> Exit {
     let options = options.clone();
     let engine = spawn_named("evenkeel-engine", move || {
         let service = Service { name, options, sink, origin, front };
-        service.run(built)
+        service.run(built, checks)
     });
     match engine.map(std::thread::JoinHandle::join) {
         Ok(Ok(exit)) => exit,
@@ -128,7 +130,7 @@ struct Held {
 }
 
 impl Service {
-    fn run(self, built: Built) -> Exit {
+    fn run(self, built: Built, checks: Vec<Check>) -> Exit {
         let runtimes = runtime(&built, &self.name)
             .and_then(|user| Ok((user, Builder::new_current_thread().enable_time().build()?)));
         let (user, engine) = match runtimes {
@@ -150,6 +152,10 @@ impl Service {
             Ok(instance) => instance,
             Err(exit) => return exit,
         };
+        let missing = problems(checks);
+        if !missing.is_empty() {
+            return refuse(&self.name, &missing);
+        }
         let state_dir = self.directory(&self.options.state_dir, state_dir, &WITHOUT_STATE_DIR, &mut warnings);
         let places = Places { state_dir, file: self.options.receipt.clone(), shown_by: self.receipt_command() };
         let (budget, flush) = (built.plan.budget.total, built.plan.budget.reserve * 5 / 8);

@@ -6,7 +6,6 @@ mod common;
 
 mod hello;
 mod leases;
-mod lends_only;
 mod optional;
 mod panics;
 mod refused;

@@ -6,6 +6,7 @@ use evenkeel_os::{
     dirs::Choice,
     examine::{Kind, Seen},
     platform::{HostKind, User},
+    sockets::Owner,
 };
 use evenkeel_plan::{budget::Plan, limit::seconds};
 use serde::Serialize;
@@ -39,6 +40,8 @@ pub(super) struct Facts {
     pub(super) open_files: Option<u64>,
     /// How many connections the program accepts at most.
     pub(super) connections: u64,
+    /// What its own checks have said.
+    pub(super) checks: Vec<Checked>,
 }
 
 /// A directory that a start would use.
@@ -79,7 +82,8 @@ pub(super) struct Port {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
     Free,
-    Taken,
+    /// By whom, if that can be seen.
+    Taken(Option<Owner>),
     Forbidden,
     /// No interface of this machine has it.
     NotOurs,
@@ -122,6 +126,14 @@ impl Finding {
     }
 }
 
+/// What a check of the program's own has said.
+#[derive(Clone, Debug)]
+pub(super) struct Checked {
+    pub(super) name: String,
+    /// What it found, or why it failed, with what to do.
+    pub(super) said: Result<String, (String, Option<String>)>,
+}
+
 /// All findings, in the order in which a start would come upon them.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = configuration(facts.plan.as_ref(), &facts.problems);
@@ -138,7 +150,18 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     }
     findings.extend((0..facts.ports.len()).map(|at| port(at, &facts.ports, &facts.instance)));
     findings.push(open_files(facts.open_files, facts.connections));
+    findings.extend(facts.checks.iter().map(own));
     findings
+}
+
+/// A check of the program's own.
+fn own(Checked { name, said }: &Checked) -> Finding {
+    match said {
+        Ok(found) => Finding::ok(name, found),
+        Err((why, hint)) => {
+            Finding::fail(name, why, hint.clone().unwrap_or_else(|| "see what the program needs for this".to_owned()))
+        }
+    }
 }
 
 fn configuration(plan: Option<&Plan>, problems: &[Problem]) -> Vec<Finding> {
@@ -352,7 +375,12 @@ fn port(at: usize, ports: &[Port], instance: &Instance) -> Finding {
     let (text, hint) = match bound {
         Bound::Free if number == Some(0) => return Finding::ok(name, format!("{addr}: the system chooses a port")),
         Bound::Free => return Finding::ok(name, format!("{addr} is free")),
-        Bound::Taken => taken(addr, number, instance, elsewhere),
+        Bound::Taken(Some(Owner { pid: 1, name: init })) => {
+            let text = format!("{addr} is held by `{init}`, for a service that it starts");
+            let hint = "if that is this one, all is well: it is given the socket; otherwise choose another address";
+            return Finding::warn(name, text, hint);
+        }
+        Bound::Taken(owner) => taken(addr, number, owner.as_ref(), instance, elsewhere),
         Bound::Forbidden => (
             format!("{addr} cannot be had by this user"),
             format!(
@@ -374,10 +402,21 @@ fn port(at: usize, ports: &[Port], instance: &Instance) -> Finding {
     Finding { verdict, ..Finding::fail(name, text, hint) }
 }
 
-fn taken(addr: &str, number: Option<u16>, instance: &Instance, elsewhere: &str) -> (String, String) {
-    let text = format!("{addr} is in use");
-    let who = number.map(|port| format!("; `ss -ltnp 'sport = :{port}'` shows by whom")).unwrap_or_default();
+fn taken(
+    addr: &str,
+    number: Option<u16>,
+    owner: Option<&Owner>,
+    instance: &Instance,
+    elsewhere: &str,
+) -> (String, String) {
+    let by = owner.map(|Owner { pid, name }| format!(" by `{name}` (pid {pid})")).unwrap_or_default();
+    let text = format!("{addr} is in use{by}");
+    let ask = |port| format!("; as root, `ss -ltnp 'sport = :{port}'` shows by whom");
+    let who = number.filter(|_| owner.is_none()).map(ask).unwrap_or_default();
     let hint = match instance {
+        Instance::Runs(Some(pid)) if owner.is_some_and(|owner| owner.pid == *pid) => {
+            "the instance that runs has it; it gives it up when it stops, or passes it on with `restart`".to_owned()
+        }
         Instance::Runs(pid) | Instance::Elsewhere(_, pid) => {
             format!("the instance that runs{} may have it{who}", in_brackets(*pid))
         }

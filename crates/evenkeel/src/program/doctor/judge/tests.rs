@@ -71,6 +71,7 @@ fn facts() -> Facts {
         ports: vec![at("api", "127.0.0.1:8080", Bound::Free), admin("127.0.0.1:0", Bound::Free)],
         open_files: Some(20_000),
         connections: 10_000,
+        checks: Vec::new(),
     }
 }
 
@@ -233,12 +234,15 @@ fn r2_5a_the_receipt_file_can_be_written() {
 fn r2_5a_ports_are_free_or_it_is_said_why_not() {
     let judged = |bound| port(0, &[at("api", "127.0.0.1:80", bound)], &Instance::Nobody);
     is(&judged(Bound::Free), Good, "127.0.0.1:80 is free", "");
-    is(&judged(Bound::Taken), Fail, "127.0.0.1:80 is in use", "sport = :80");
+    is(&judged(Bound::Taken(None)), Fail, "127.0.0.1:80 is in use", "sport = :80");
+    let by = |pid, name: &str| Bound::Taken(Some(Owner { pid, name: name.to_owned() }));
+    is(&judged(by(4711, "nginx")), Fail, "127.0.0.1:80 is in use by `nginx` (pid 4711)", "or end who has it");
+    is(&judged(by(1, "systemd")), Warn, "is held by `systemd`", "it is given the socket");
     is(&judged(Bound::Forbidden), Fail, "cannot be had by this user", "CAP_NET_BIND_SERVICE");
     is(&judged(Bound::NotOurs), Fail, "not an address of this machine", "0.0.0.0");
     is(&judged(Bound::Unresolved("no such host".to_owned())), Fail, "no such host", "check the name");
     is(&judged(Bound::Refused("odd".to_owned())), Fail, "odd", "another address");
-    let held = port(0, &[at("api", "127.0.0.1:80", Bound::Taken)], &Instance::Runs(Some(7)));
+    let held = port(0, &[at("api", "127.0.0.1:80", Bound::Taken(None))], &Instance::Runs(Some(7)));
     is(&held, Fail, "in use", "the instance that runs (pid 7)");
 }
 
@@ -247,7 +251,7 @@ fn r2_5a_the_admin_port_that_the_system_chooses_refuses_no_start() {
     let judged = |addr: &str, bound| port(0, &[admin(addr, bound)], &Instance::Nobody);
     is(&judged("127.0.0.1:0", Bound::Free), Good, "the system chooses", "");
     is(&judged("127.0.0.1:0", Bound::NotOurs), Warn, "not an address", "`off`");
-    is(&judged("127.0.0.1:9100", Bound::Taken), Fail, "in use", "--admin");
+    is(&judged("127.0.0.1:9100", Bound::Taken(None)), Fail, "in use", "--admin");
 }
 
 #[test]
