@@ -114,6 +114,7 @@ fn redact(text: &str, dir: &Path) -> String {
             (format!(r"(?m)^(.{{13}})[ ▒·█!]*[▒·█!][ ▒·█!]*{LENGTH}$"), "${1}BAR  #.# ms"),
             (format!(r"(?m)^ {{12,}}0 +{LENGTH}$"), "             0  #.# ms"),
             (format!(r"\b(up|in|after|budget:) {LENGTH}"), "$1 #.# ms"),
+            (format!(r"{LENGTH} left"), "#.# ms left"),
             (r#""(\w+_ms)": [\d.]+"#.to_owned(), "\"$1\": #.#"),
             (r#""(\w+_at)": "[^"]+""#.to_owned(), "\"$1\": \"TIME\""),
             (r#""pid": \d+"#.to_owned(), "\"pid\": PID"),
@@ -249,7 +250,7 @@ fn mistakes_on_the_command_line() {
 #[test]
 fn help() {
     let mut terminal = Terminal::new();
-    for command in ["--help", "run --help", "doctor --help", "stop --help", "receipt --help"] {
+    for command in ["--help", "run --help", "doctor --help", "stop --help", "restart --help", "receipt --help"] {
         terminal.run(&command.split(' ').collect::<Vec<_>>());
     }
     terminal.is_as_in("help");
