@@ -63,6 +63,15 @@ pub(crate) const PROMISES: &[Promise] = &[
         measure: &["run", "--release", "--package", "evenkeel-bench", "--bin", "engine", "--", "--check"],
     },
     Promise {
+        id: "restarts",
+        sentence: "A restart under load loses no request and refuses nobody, whatever kind the client is.",
+        bar: "0 lost in 100 restarts each by hand-over, side by side and by stop-then-start, over new, kept and HTTP/2 \
+              connections, GET and POST, at >= 5,000 requests/s; axum::serve loses, HAProxy with idle-close-on-response not",
+        requirement: "R4.1b",
+        package: "evenkeel-cli",
+        measure: &["bench", "--package", "evenkeel-cli", "--bench", "restarts"],
+    },
+    Promise {
         id: "misuse",
         sentence: "A cycle, a missing part and a use after close do not compile, and the compiler's message says why.",
         bar: "every misuse is refused with the message on record",

@@ -16,15 +16,16 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::{
     net::TcpStream,
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
     ending::{Attempt, Ending},
     http1::Http1,
     http2::Http2,
+    load::Stop,
     plan::{Kind, Method, Target},
-    tally::{Ended, Tally},
+    tally::Tally,
 };
 
 /// How often a request is done again at most, where that is safe.
@@ -96,6 +97,13 @@ enum Connections {
 }
 
 impl Connections {
+    fn of(kind: Kind, shared: Http2) -> Self {
+        match kind {
+            Kind::Http2 => Self::Http2(shared),
+            Kind::New | Kind::KeepAlive => Self::Http1(Http1::new(kind == Kind::KeepAlive)),
+        }
+    }
+
     async fn attempt(&mut self, ask: &Ask<'_>) -> Attempt {
         match self {
             Self::Http1(connection) => connection.attempt(ask).await,
@@ -116,16 +124,13 @@ pub(crate) struct Client {
 
 impl Client {
     /// Asks until it is told to stop; what it asks then still comes to its end.
-    pub(crate) async fn run(mut self, shared: Http2, mut stop: watch::Receiver<bool>) {
-        let mut connections = match self.asked.kind {
-            Kind::Http2 => Connections::Http2(shared),
-            kind => Connections::Http1(Http1::new(kind == Kind::KeepAlive)),
-        };
+    pub(crate) async fn run(mut self, shared: Http2, mut stop: watch::Receiver<Stop>) {
+        let mut connections = Connections::of(self.asked.kind, shared);
         loop {
             tokio::select! {
                 biased;
                 // An error: whoever could tell has gone.
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop != Stop::No) => return,
                 () = self.pace.turn() => {}
             }
             if self.ask(&mut connections).await != Ending::Answered {
@@ -138,23 +143,40 @@ impl Client {
     async fn ask(&self, connections: &mut Connections) -> Ending {
         let body = self.asked.target.body_of(self.asked.method, self.ids.fetch_add(1, Ordering::Relaxed));
         let ask = Ask { asked: &self.asked, body };
-        let mut ended = Ended::begins(&self.tally);
-        let deadline = Instant::now() + self.timeout;
-        let (ending, why) = timeout_at(deadline, until_ended(connections, &ask, &mut ended))
-            .await
-            .unwrap_or_else(|_| (Ending::TimedOut, format!("no whole answer in {:?}", self.timeout)));
-        self.tally.count(&ended, ending, why);
+        let (begun, mut again) = (self.tally.begins(), Again::default());
+        let (ending, why) = within(self.timeout, until_ended(connections, &ask, &mut again)).await;
+        self.tally.count(&begun, again, ending, why);
         ending
     }
 }
 
+/// One request that nobody counts.
+pub(crate) async fn ask_once(asked: &Asked, timeout: Duration) -> (Ending, String) {
+    let ask = Ask { asked, body: asked.target.body_of(asked.method, 0) };
+    let mut connections = Connections::of(asked.kind, Http2::default());
+    within(timeout, until_ended(&mut connections, &ask, &mut Again::default())).await
+}
+
+async fn within(time: Duration, ended: impl Future<Output = (Ending, String)>) -> (Ending, String) {
+    timeout(time, ended).await.unwrap_or_else(|_| (Ending::TimedOut, format!("no whole answer in {time:?}")))
+}
+
+/// How often a request was done again, and why.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Again {
+    /// No byte of it had been sent.
+    pub(crate) reopened: u64,
+    /// The server had not looked at it.
+    pub(crate) resent: u64,
+}
+
 /// All attempts of a request.
-async fn until_ended(connections: &mut Connections, ask: &Ask<'_>, ended: &mut Ended) -> (Ending, String) {
+async fn until_ended(connections: &mut Connections, ask: &Ask<'_>, again: &mut Again) -> (Ending, String) {
     for _ in 0..=AGAIN {
         match connections.attempt(ask).await {
             Attempt::Ended(ending, why) => return (ending, why),
-            Attempt::Unsent => ended.reopened += 1,
-            Attempt::Unprocessed => ended.resent += 1,
+            Attempt::Unsent => again.reopened += 1,
+            Attempt::Unprocessed => again.resent += 1,
         }
     }
     (Ending::Refused, format!("not taken by any of {} connections", AGAIN + 1))

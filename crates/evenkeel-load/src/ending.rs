@@ -58,7 +58,7 @@ impl Ending {
         match self {
             Self::Answered => "answered",
             Self::Refused => "refused",
-            Self::Reset => "reset",
+            Self::Reset => "closed before it was sent",
             Self::Unanswered => "closed unanswered",
             Self::Raced => "raced",
             Self::CutShort => "cut short",

@@ -89,7 +89,9 @@ impl Open {
 
     fn judge(&self, error: &hyper::Error) -> Attempt {
         let is_malformed = error.is_parse() && !error.is_incomplete_message();
-        Seen { is_malformed, ..self.notes.seen() }.judge(error)
+        let seen = Seen { is_malformed, ..self.notes.seen() };
+        // hyper's own words for it say nothing: it was `canceled`.
+        if error.is_canceled() { seen.judge(&"the server had closed the connection") } else { seen.judge(error) }
     }
 
     /// Whether the connection may carry another request: it was not closed, nor announced to be.

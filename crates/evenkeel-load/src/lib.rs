@@ -45,7 +45,7 @@ mod wire;
 
 pub use crate::{
     ending::Ending,
-    load::{Load, NotAnswered},
+    load::{Load, NotAnswered, once},
     plan::{Kind, Method, Plan, Target},
-    table::{Loss, Row, Table},
+    table::{Latency, Loss, Row, Table},
 };

@@ -16,20 +16,21 @@ use tokio::{
 };
 
 use crate::{
-    client::{Asked, Client, Pace},
+    client::{Asked, Client, Pace, ask_once},
+    ending::Ending,
     http2::Http2,
-    plan::{Kind, Method, Plan},
+    plan::{Kind, Method, Plan, Target},
     table::Table,
     tally::{Book, Tally},
 };
 
-/// A load that is on. [End](Self::end) it for its table; dropping it ends it as well, and waits as `end` does.
-#[must_use = "dropping it ends the load"]
+/// A load that is on. [End](Self::end) it for its table; dropping it abandons what is under way, and nothing is counted.
+#[must_use = "dropping it abandons the load"]
 pub struct Load {
     book: Arc<Book>,
     rows: Vec<(Kind, Method)>,
     tallies: Vec<Arc<Tally>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -67,7 +68,8 @@ impl Load {
             return Err(invalid(fault));
         }
         let (rows, book) = (plan.rows(), Arc::new(Book::new()));
-        let mut load = Self { book, rows, tallies: Vec::new(), stop: watch::Sender::new(false), threads: Vec::new() };
+        let mut load =
+            Self { book, rows, tallies: Vec::new(), stop: watch::Sender::new(Stop::No), threads: Vec::new() };
         let (plan, ids) = (Arc::new(plan), Arc::<AtomicU64>::default());
         let threads = plan.threads.clamp(1, plan.clients);
         for number in 0..threads {
@@ -134,12 +136,12 @@ impl Load {
     /// Lets every request that has begun come to its end, and gives the table. Takes the plan's time-out at most.
     #[must_use]
     pub fn end(mut self) -> Table {
-        self.halt();
+        self.halt(Stop::End);
         self.table()
     }
 
-    fn halt(&mut self) {
-        self.stop.send_replace(true);
+    fn halt(&mut self, how: Stop) {
+        self.stop.send_replace(how);
         for thread in self.threads.drain(..) {
             // Its panic is a fault of this crate, and a table without its requests would be a lie.
             if thread.join().is_err() && !thread::panicking() {
@@ -151,13 +153,43 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.halt();
+        self.halt(Stop::Abandon);
     }
 }
 
 impl fmt::Debug for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Load").field("answered", &self.answered()).field("lost", &self.lost()).finish_non_exhaustive()
+    }
+}
+
+/// Asks once, over a connection of its own, and says how that ended. Blocks for as long as `timeout` at most.
+///
+/// # Errors
+/// The target makes no sense ([`io::ErrorKind::InvalidInput`]), or no runtime could be had.
+pub fn once(target: &Target, kind: Kind, method: Method, timeout: Duration) -> io::Result<(Ending, String)> {
+    let plan = Plan { kinds: vec![kind], methods: vec![method], clients: 1, timeout, ..Plan::new(target.clone()) };
+    if let Some(fault) = plan.fault() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, fault));
+    }
+    let asked = Asked::new(target, kind, method).map_err(io::Error::other)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(LocalSet::new().block_on(&runtime, ask_once(&asked, timeout)))
+}
+
+/// How clients are told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    No,
+    /// What is under way comes to its end.
+    End,
+    /// At once.
+    Abandon,
+}
+
+async fn ended(clients: &mut JoinSet<()>) {
+    while let Some(ended) = clients.join_next().await {
+        ended.expect("no client panics");
     }
 }
 
@@ -168,7 +200,7 @@ struct Crew {
     threads: usize,
     tallies: Vec<Arc<Tally>>,
     ids: Arc<AtomicU64>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 }
 
 impl Crew {
@@ -199,8 +231,11 @@ impl Crew {
                 clients.spawn_local(client.run(shared.clone(), self.stop.clone()));
             }
         }
-        while let Some(ended) = clients.join_next().await {
-            ended.expect("no client panics");
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = ended(&mut clients) => {}
+            // An error: whoever could tell has gone.
+            _ = stop.wait_for(|stop| *stop == Stop::Abandon) => {}
         }
     }
 }

@@ -78,7 +78,7 @@ macro_rules! named {
             fn from_str(text: &str) -> Result<Self, String> {
                 let found = Self::ALL.into_iter().find(|one| one.name().eq_ignore_ascii_case(text));
                 let names = || Self::ALL.map(|one| one.name().to_ascii_lowercase()).join(", ");
-                found.ok_or_else(|| format!("`{text}` is none of {}", names()))
+                found.ok_or_else(|| format!("there are {}", names()))
             }
         }
     };

@@ -20,7 +20,7 @@ pub struct Table {
     pub restarts: u64,
     /// How long the load was on, in seconds.
     pub seconds: f64,
-    /// The first requests that were not answered, 32 at most.
+    /// The first requests that were not answered, 3 for each kind and way of ending.
     pub losses: Vec<Loss>,
 }
 

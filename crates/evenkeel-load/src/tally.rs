@@ -1,7 +1,6 @@
 //! Counting: each request once, by row and ending, with how long it took.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +11,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
+    client::Again,
     ending::Ending,
     plan::{Kind, Method},
     table::Loss,
@@ -20,8 +20,8 @@ use crate::{
 /// The longest time that is told from longer ones, in microseconds: 10 minutes.
 const LONGEST: u64 = 600_000_000;
 
-/// How many losses are kept in words. All are counted.
-const KEPT: usize = 32;
+/// How many losses of a kind that ended the same way are kept in words. All are counted.
+const KEPT: usize = 3;
 
 /// The clock and the restarts, for all rows.
 pub(crate) struct Book {
@@ -33,7 +33,7 @@ pub(crate) struct Book {
     /// Who waits is told when the number of answers gets here, or something is lost.
     goal: AtomicU64,
     moved: (Mutex<()>, Condvar),
-    losses: Mutex<VecDeque<Loss>>,
+    losses: Mutex<Vec<Loss>>,
 }
 
 impl Book {
@@ -85,7 +85,7 @@ impl Book {
     }
 
     pub(crate) fn losses(&self) -> Vec<Loss> {
-        self.losses.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn count(&self, ending: Ending) {
@@ -102,8 +102,9 @@ impl Book {
 
     fn keep(&self, loss: Loss) {
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
-        if losses.len() < KEPT {
-            losses.push_back(loss);
+        let same = |kept: &&Loss| kept.kind == loss.kind && kept.ending == loss.ending;
+        if losses.iter().filter(same).count() < KEPT {
+            losses.push(loss);
         }
     }
 }
@@ -128,18 +129,9 @@ pub(crate) struct Counted {
 }
 
 /// A request that has begun.
-pub(crate) struct Ended {
-    began: Instant,
+pub(crate) struct Begun {
+    at: Instant,
     restarts: u64,
-    pub(crate) reopened: u64,
-    pub(crate) resent: u64,
-}
-
-impl Ended {
-    pub(crate) fn begins(tally: &Tally) -> Self {
-        let restarts = tally.book.restarts.load(Ordering::SeqCst);
-        Self { began: Instant::now(), restarts, reopened: 0, resent: 0 }
-    }
 }
 
 impl Counted {
@@ -170,16 +162,20 @@ impl Tally {
         self.lock().clone()
     }
 
+    pub(crate) fn begins(&self) -> Begun {
+        Begun { at: Instant::now(), restarts: self.book.restarts.load(Ordering::SeqCst) }
+    }
+
     /// A request ends here, and nowhere else.
-    pub(crate) fn count(&self, ended: &Ended, ending: Ending, why: String) {
-        let took = ended.began.elapsed();
+    pub(crate) fn count(&self, begun: &Begun, again: Again, ending: Ending, why: String) {
+        let took = begun.at.elapsed();
         let restarts = self.book.restarts.load(Ordering::SeqCst);
-        let is_around = ended.restarts % 2 == 1 || ended.restarts != restarts;
+        let is_around = begun.restarts % 2 == 1 || begun.restarts != restarts;
         {
             let mut counted = self.lock();
             counted.endings[ending as usize] += 1;
-            counted.resent += ended.resent;
-            counted.reopened += ended.reopened;
+            counted.resent += again.resent;
+            counted.reopened += again.reopened;
             if ending == Ending::Answered {
                 let histogram = if is_around { &mut counted.around } else { &mut counted.calm };
                 histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));

@@ -233,6 +233,16 @@ fn a_load_that_gets_no_answer_says_so_and_what_it_lost() {
 }
 
 #[test]
+fn a_load_that_is_dropped_waits_for_no_answer() {
+    let addr = server(|_, stream| {
+        thread::spawn(move || std::io::copy(&mut &stream, &mut std::io::sink()));
+    });
+    let never = Duration::from_secs(3_600);
+    let load = Load::start(Plan { timeout: never, ..plan(addr, Kind::KeepAlive, Method::Get) }).unwrap();
+    drop(load);
+}
+
+#[test]
 fn a_plan_that_makes_no_sense_is_refused() {
     let addr = SocketAddr::from(([127, 0, 0, 1], 1));
     let good = Plan::new(Target::new(addr, "/"));

@@ -18,6 +18,8 @@
 //! | [`interrupt`] | how does blocking work end early? |
 //! | [`sockets`] | where do sockets differ between systems? |
 //! | [`handover`] | how does one process leave its place to the next? |
+//! | [`children`] | how is a program started in this one's place, stopped, waited for? |
+//! | [`notify`] | has a program that was started said that it is ready? |
 //! | [`threads`] | what is that thread doing? |
 //! | [`exit`] | how does the process end when nothing else works? |
 //!
@@ -53,6 +55,7 @@ compile_error!(
 #[path = "unix/mod.rs"]
 mod sys;
 
+pub mod children;
 pub mod control;
 pub mod dirs;
 pub mod env;
@@ -61,6 +64,7 @@ pub mod exit;
 pub mod handover;
 pub mod interrupt;
 pub mod lock;
+pub mod notify;
 pub mod platform;
 pub mod signals;
 pub mod sockets;

@@ -1,6 +1,7 @@
 //! The Linux side. Each module offers what its namesake in `src/` re-exports; a twin for another platform offers the
 //! same names. `files`, `peer` and `poll` serve the others.
 
+pub(crate) mod children;
 pub(crate) mod control;
 pub(crate) mod dirs;
 pub(crate) mod examine;
@@ -8,6 +9,7 @@ pub(crate) mod exit;
 pub(crate) mod files;
 pub(crate) mod handover;
 pub(crate) mod interrupt;
+pub(crate) mod notify;
 mod peer;
 pub(crate) mod platform;
 mod poll;
