@@ -357,7 +357,11 @@ impl App {
         C: Component<N::Given>,
     {
         let behaviour = Typed::<N::Form, C> { component: Arc::new(component), _types: PhantomData };
-        self.declare("component", name, &needs, behaviour, |_| {})
+        self.declare(C::KIND, name, &needs, behaviour, |spec| {
+            if C::LENDS_ONLY {
+                spec.activity = Activity::Passive;
+            }
+        })
     }
 
     /// Declares components whose closures can be called only once, because they move something in.
@@ -380,6 +384,12 @@ impl App {
             entry.spec.activity = Activity::Passive;
             entry.kind = "replaced";
         }
+    }
+
+    /// Refuses this app: it does not start, and says this problem beside all others. For those who declare components in
+    /// other people's apps and are given settings that cannot work.
+    pub fn refuse(&self, problem: Problem) {
+        lock(&self.declared).problems.push(problem);
     }
 
     #[track_caller]
@@ -415,7 +425,7 @@ impl App {
 
     #[cfg(feature = "http")]
     pub(crate) fn problem(&self, text: impl Into<String>, hint: impl Into<String>) {
-        lock(&self.declared).problems.push(Problem { text: text.into(), hint: hint.into() });
+        self.refuse(Problem { text: text.into(), hint: hint.into() });
     }
 
     /// Checks the whole and turns it into what can be run.

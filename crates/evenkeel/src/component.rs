@@ -3,7 +3,7 @@
 //! [`App::resource`](crate::App::resource) and [`App::worker`](crate::App::worker) are closures over this shape. Implement
 //! [`Component`] where one thing both lends a value and runs, or where it deserves a type with fields and tests of its own.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use crate::{Lease, Result, Stop};
 
@@ -15,11 +15,25 @@ pub trait Component<Given = ()>: Send + Sync + 'static {
     /// What it lends to those who need it.
     type Value: Send + Sync + 'static;
 
+    /// The word for what it is, in `status` and logs.
+    const KIND: &'static str = "component";
+
+    /// Whether it only lends, as [`App::resource`](crate::App::resource) does: `run` is then not called, and it keeps no
+    /// service going whose jobs are done.
+    const LENDS_ONLY: bool = false;
+
     /// Opens what it lends. It is ready when this returns.
     ///
     /// Dropped half-way when the service stops during start or the start takes too long: what was acquired so far must
-    /// be released by its own drop.
+    /// be released by its own drop. [`Stop::doing`] says what a long opening waits for.
     fn open(&self, given: Given, stop: &Stop) -> impl Future<Output = Result<Self::Value>> + Send;
+
+    /// What is worth knowing of it once it is ready, such as a URL: shown in the log, in `status` and by the startup
+    /// probe. No secrets: everybody may read it.
+    fn note(&self, value: &Self::Value) -> Option<String> {
+        let _ = value;
+        None
+    }
 
     /// Runs until told to stop; returning earlier is a failure. By default it only waits.
     ///
@@ -40,5 +54,12 @@ pub trait Component<Given = ()>: Send + Sync + 'static {
             drop(value);
             Ok(())
         }
+    }
+
+    /// Like [`close`](Self::close), which it calls by default, for a component that can end in order before it is cut
+    /// off: `allowed` is what is left of the time for its release. This one is called.
+    fn close_within(&self, value: Self::Value, allowed: Duration) -> impl Future<Output = Result> + Send {
+        let _ = allowed;
+        self.close(value)
     }
 }

@@ -103,6 +103,16 @@ impl<T: Send + Sync + 'static, M> Handle<T, M> {
         C: Fn(Lease<T>) -> F + Send + Sync + 'static,
         F: Future<Output = Result> + Send + 'static,
     {
+        self.close_ref_within(move |value, _| close(value))
+    }
+
+    /// Like [`close_ref`](Self::close_ref), for a close that can end in order before it is cut off: it is given what is
+    /// left of its time.
+    pub fn close_ref_within<C, F>(self, close: C) -> Self
+    where
+        C: Fn(Lease<T>, Duration) -> F + Send + Sync + 'static,
+        F: Future<Output = Result> + Send + 'static,
+    {
         if let Some(entry) = lock(&self.declared).entries.get_mut(self.id.index()) {
             entry.close_ref = Some(Arc::new(ByReference { close, _lends: PhantomData }));
         }
@@ -214,13 +224,13 @@ struct ByReference<C, T> {
 
 impl<C, F, T> CloseRef for ByReference<C, T>
 where
-    C: Fn(Lease<T>) -> F + Send + Sync + 'static,
+    C: Fn(Lease<T>, Duration) -> F + Send + Sync + 'static,
     F: Future<Output = Result> + Send + 'static,
     T: Send + Sync + 'static,
 {
-    fn close(&self, slot: &Arc<Slot>, holder: &Arc<Holder>) -> BoxFuture<Result> {
+    fn close(&self, slot: &Arc<Slot>, holder: &Arc<Holder>, allowed: Duration) -> BoxFuture<Result> {
         match slot.lease_to_owner(holder, Location::caller()) {
-            Some(lease) => Box::pin((self.close)(lease)),
+            Some(lease) => Box::pin((self.close)(lease, allowed)),
             None => Box::pin(async { Err(Error::from("the value is gone")) }),
         }
     }

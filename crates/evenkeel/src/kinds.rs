@@ -1,6 +1,6 @@
 //! What is behind each way of declaring a component: how its closures become opening, run and close.
 
-use std::{future::Future, marker::PhantomData, panic::Location, sync::Arc};
+use std::{future::Future, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -34,7 +34,12 @@ where
             let given = cx.part.give::<N>()?;
             let (open, close) = (self.open.get()?, self.close.get()?);
             let value = open(given).await?;
-            Ok(Opened { value: Arc::new(value), run: None, close: Some(by_value(close)), note: None })
+            Ok(Opened {
+                value: Arc::new(value),
+                run: None,
+                close: Some(by_value(move |value, _| close(value))),
+                note: None,
+            })
         })
     }
 }
@@ -136,20 +141,25 @@ where
             let given = cx.part.give::<N>()?;
             let component = self.component.clone();
             let value = component.open(given, &cx.stop).await?;
-            let run = {
-                let (component, part, stop) = (component.clone(), cx.part, cx.stop);
-                async move {
-                    // The value is lent to everybody else by now; the component holds it like they do, while it runs.
-                    let lent: Option<Lease<C::Value>> =
-                        part.slot().and_then(|slot| slot.lease_to_owner(&part.holder, part.site));
-                    let lent = lent.ok_or_else(|| Error::from("its own value is gone"))?;
-                    component.run(lent, stop).await
-                }
-            };
-            let close = by_value(move |value| async move { component.close(value).await });
-            Ok(Opened { value: Arc::new(value), run: Some(Box::pin(run)), close: Some(close), note: None })
+            let note = component.note(&value);
+            let run = (!C::LENDS_ONLY).then(|| run(component.clone(), cx));
+            let close = by_value(move |value, allowed| async move { component.close_within(value, allowed).await });
+            Ok(Opened { value: Arc::new(value), run, close: Some(close), note })
         })
     }
+}
+
+fn run<C, G>(component: Arc<C>, cx: OpenContext) -> BoxFuture<Result>
+where
+    C: Component<G>,
+{
+    let OpenContext { part, stop, .. } = cx;
+    Box::pin(async move {
+        // The value is lent to everybody else by now; the component holds it like they do, while it runs.
+        let lent: Option<Lease<C::Value>> = part.slot().and_then(|slot| slot.lease_to_owner(&part.holder, part.site));
+        let lent = lent.ok_or_else(|| Error::from("its own value is gone"))?;
+        component.run(lent, stop).await
+    })
 }
 
 /// A value given from outside in place of a component, for tests.
@@ -171,15 +181,15 @@ impl Behaviour for Fake {
 fn by_value<T, C, F>(close: C) -> Close
 where
     T: Send + Sync + 'static,
-    C: FnOnce(T) -> F + Send + 'static,
+    C: FnOnce(T, Duration) -> F + Send + 'static,
     F: Future<Output = Result> + Send + 'static,
 {
-    Box::new(move |value: AnyValue| {
+    Box::new(move |value: AnyValue, allowed: Duration| {
         let owned = value.downcast::<T>().ok().and_then(|value| Arc::try_unwrap(value).ok());
         Box::pin(async move {
             // Every lease is back when this is called, and nothing else holds the value.
             let owned = owned.ok_or_else(|| Error::from("its value is still held although no lease is out"))?;
-            close(owned).await
+            close(owned, allowed).await
         })
     })
 }

@@ -11,7 +11,7 @@ use evenkeel_plan::{
     limit::{Limit, seconds},
     spec::{Activity, Id},
 };
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 
 use crate::{
     driver::Message,
@@ -96,8 +96,9 @@ impl Life {
             let end = if failure.is_some() { End::Failed } else { End::Clean };
             return Err(What::Closed { end, failure, leases: Vec::new() });
         }
-        let limit = self.part.spec.start_within;
-        Err(What::StartFailed(Failure::text(format!("not ready within {}", seconds(limit)))))
+        let limit = seconds(self.part.spec.start_within);
+        let doing = self.incarnation.scope.doing().map_or_else(String::new, |doing| format!(": it was {doing}"));
+        Err(What::StartFailed(Failure::text(format!("not ready within {limit}{doing}"))))
     }
 
     /// An opening that led to nothing may still have spawned tasks.
@@ -195,13 +196,14 @@ impl Life {
         if orders.told(Orders::CUT_ALL) {
             return self.drop_all(slot).await;
         }
+        let until = Instant::now() + orders.release_allowed();
         self.watch(Stage::AwaitingLeases);
         let back = self.leases_back(slot).await;
         let leases = if back { Vec::new() } else { names(slot) };
         // The last one may have come back just now: then nobody is to be named, and the value is to be closed.
         let back = leases.is_empty();
         self.watch(Stage::Closing);
-        let closed = match self.close(slot, close, back).await {
+        let closed = match self.close(slot, close, back, until).await {
             Stopped::Done(closed) => closed,
             Stopped::Cut => return self.cut_off(slot, leases, "its close was cut off at its limit"),
             Stopped::CutAll => return self.cut_off(slot, leases, "its close was cut off"),
@@ -235,16 +237,22 @@ impl Life {
         }
     }
 
-    async fn close(&self, slot: &Arc<Slot>, close: Option<Close>, back: bool) -> Stopped<Result<(), Failure>> {
+    async fn close(
+        &self,
+        slot: &Arc<Slot>,
+        close: Option<Close>,
+        back: bool,
+        until: Instant,
+    ) -> Stopped<Result<(), Failure>> {
         let retries = matches!(self.part.spec.stop_within, Limit::Exponential { .. });
         if self.part.close_ref.is_some() && (retries || !back || close.is_none()) {
-            return self.close_by_reference(slot).await;
+            return self.close_by_reference(slot, until).await;
         }
         // The close by value needs every lease back; without that the value is left to its holders, named. A value that
         // nobody closes stays in its slot, to be dropped where a panic of its drop is caught.
         let Some(close) = close.filter(|_| back) else { return Stopped::Done(Ok(())) };
         let Some(value) = slot.take() else { return Stopped::Done(Ok(())) };
-        let mut closing = match guarded(self.part.mark, || close(value)) {
+        let mut closing = match guarded(self.part.mark, || close(value, left(until))) {
             Ok(closing) => Watched::new(self.part.mark, closing),
             Err(panic) => return Stopped::Done(Err(Failure::text(panic))),
         };
@@ -258,11 +266,12 @@ impl Life {
     }
 
     /// Tries as often, and each time as long, as the limit says (R3.2c).
-    async fn close_by_reference(&self, slot: &Arc<Slot>) -> Stopped<Result<(), Failure>> {
+    async fn close_by_reference(&self, slot: &Arc<Slot>, until: Instant) -> Stopped<Result<(), Failure>> {
         let Some(close_ref) = &self.part.close_ref else { return Stopped::Done(Ok(())) };
         let mut last = Err(Failure::text("no attempt was made"));
         for attempt in self.part.spec.stop_within.attempts() {
-            let closing = guarded(self.part.mark, || close_ref.close(slot, &self.part.holder));
+            let allowed = attempt.min(left(until));
+            let closing = guarded(self.part.mark, || close_ref.close(slot, &self.part.holder, allowed));
             let mut closing = match closing {
                 Ok(closing) => Watched::new(self.part.mark, closing),
                 Err(panic) => return Stopped::Done(Err(Failure::text(panic))),
@@ -346,6 +355,10 @@ async fn maybe<F: Future + Unpin>(future: Option<F>) -> F::Output {
         Some(future) => future.await,
         None => std::future::pending().await,
     }
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
 }
 
 async fn sleep(time: Duration) {

@@ -143,12 +143,12 @@ pub(crate) struct Opened {
     pub(crate) note: Option<String>,
 }
 
-/// Closes a value, given back whole.
-pub(crate) type Close = Box<dyn FnOnce(AnyValue) -> BoxFuture<Result> + Send>;
+/// Closes a value, given back whole, in the time that is left for it.
+pub(crate) type Close = Box<dyn FnOnce(AnyValue, Duration) -> BoxFuture<Result> + Send>;
 
 /// Closes a value by reference: more than once if need be, and even while leases are out.
 pub(crate) trait CloseRef: Send + Sync {
-    fn close(&self, slot: &Arc<Slot>, holder: &Arc<Holder>) -> BoxFuture<Result>;
+    fn close(&self, slot: &Arc<Slot>, holder: &Arc<Holder>, allowed: Duration) -> BoxFuture<Result>;
 }
 
 /// A closure that makes a component's code, once or any number of times.

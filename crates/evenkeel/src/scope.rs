@@ -82,6 +82,8 @@ pub(crate) struct Scope {
     stopping: AtomicU64,
     drained: AtomicU64,
     aborted: AtomicU64,
+    /// What the component says that it is doing; set by few.
+    doing: Mutex<Option<Box<str>>>,
     #[cfg(feature = "http")]
     books: std::sync::OnceLock<Arc<dyn Books>>,
 }
@@ -112,6 +114,7 @@ impl Scope {
             stopping: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             aborted: AtomicU64::new(0),
+            doing: Mutex::default(),
             #[cfg(feature = "http")]
             books: std::sync::OnceLock::new(),
         })
@@ -189,6 +192,15 @@ impl Scope {
     #[cfg(feature = "http")]
     pub(crate) fn stop_allowed(&self) -> Duration {
         Duration::from_nanos(self.stopping.load(Ordering::Relaxed))
+    }
+
+    /// What the component said last that it is doing.
+    pub(crate) fn doing(&self) -> Option<String> {
+        lock(&self.doing).as_deref().map(str::to_owned)
+    }
+
+    pub(crate) fn is_doing(&self, what: &str) {
+        *lock(&self.doing) = Some(what.into());
     }
 
     /// Counts what these books count as well. There is one server in a scope at most.

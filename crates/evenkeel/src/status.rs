@@ -57,7 +57,10 @@ impl Status {
             state: engine.state(part.id).word().to_owned(),
             optional: part.spec.weight == Weight::Optional,
             restarts: engine.attempts(part.id).saturating_sub(1),
-            note: notes[part.id.index()].clone(),
+            note: match engine.state(part.id) {
+                Component::Starting => part.incarnation().and_then(|incarnation| incarnation.scope.doing()),
+                _ => notes[part.id.index()].clone(),
+            },
             holding: None,
         };
         Self {

@@ -183,6 +183,12 @@ impl Stop {
         self.inner.scope.work()
     }
 
+    /// Says what a component is doing while it opens, in words that finish the sentence "it was ...": `status` and the
+    /// startup probe show it, and a start that takes too long names it. No secrets: everybody may read it.
+    pub fn doing(&self, what: &str) {
+        self.inner.scope.is_doing(what);
+    }
+
     /// Asks the whole service to stop, from inside a component; `why` goes into the receipt. It takes the same path as
     /// every other cause, and returns at once: this component is told in its turn.
     pub fn stop_service(&self, why: impl Into<String>) {

@@ -6,6 +6,7 @@ mod common;
 
 mod hello;
 mod leases;
+mod lends_only;
 mod optional;
 mod panics;
 mod refused;
