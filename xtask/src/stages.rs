@@ -47,7 +47,8 @@ fn clippy() -> Tally {
 }
 
 fn doc() -> Tally {
-    let mut doc = cargo::with(&["doc", "--no-deps", "--workspace"]);
+    // Nothing of these parts is on by default.
+    let mut doc = cargo::with(&["doc", "--no-deps", "--workspace", "--features", "evenkeel-parts/all"]);
     Tally::one(doc.env("RUSTDOCFLAGS", "-D warnings").status().is_ok_and(|status| status.success()))
 }
 
