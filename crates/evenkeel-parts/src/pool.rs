@@ -59,7 +59,7 @@ impl<DB: Sql> Pool<DB> {
     pub fn acquire(&self) -> impl Future<Output = Result<Connection<DB>, AcquireError>> + Send + use<'_, DB> {
         let site = Location::caller();
         async move {
-            let inner = self.inner.acquire().await.map_err(|error| self.refused(error))?;
+            let inner = self.in_time(self.inner.acquire()).await?;
             Ok(Connection { inner, _held: self.holders.take(site) })
         }
     }
@@ -75,7 +75,7 @@ impl<DB: Sql> Pool<DB> {
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<DB>, AcquireError>> + Send + use<'_, DB> {
         let site = Location::caller();
         async move {
-            let inner = self.inner.begin().await.map_err(|error| self.refused(error))?;
+            let inner = self.in_time(self.inner.begin()).await?;
             Ok(Transaction { inner, _held: self.holders.take(site) })
         }
     }
@@ -91,7 +91,7 @@ impl<DB: Sql> Pool<DB> {
     ) -> impl Future<Output = Result<Transaction<DB>, AcquireError>> + Send {
         let site = Location::caller();
         async move {
-            let inner = self.inner.begin_with(statement).await.map_err(|error| self.refused(error))?;
+            let inner = self.in_time(self.inner.begin_with(statement)).await?;
             Ok(Transaction { inner, _held: self.holders.take(site) })
         }
     }
@@ -161,6 +161,13 @@ impl<DB: Sql> Pool<DB> {
             who = "the server does not let go of them".to_owned();
         }
         format!("connections did not come back within {}: {who}", seconds(within)).into()
+    }
+
+    /// A server may be silent after it gave a connection as well: the wait for the beginning of a transaction has the same
+    /// limit.
+    async fn in_time<T>(&self, taking: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, AcquireError> {
+        let taken = tokio::time::timeout(self.sizes.acquire_timeout, taking).await;
+        taken.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| self.refused(error))
     }
 
     fn refused(&self, error: sqlx::Error) -> AcquireError {

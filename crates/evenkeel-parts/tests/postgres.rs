@@ -113,7 +113,8 @@ async fn a_connection_that_does_not_come_back_is_named_with_its_line_and_the_sto
 async fn a_server_that_hangs_holds_no_stop_and_who_waits_for_it_is_named_r3_2b() {
     let Some(server) = testbeds::Postgres::start() else { return };
     let app = App::new("orders");
-    let db = app.postgres("db", (), options(&server)).stop_within(Duration::from_secs(2));
+    let options = options(&server).acquire_timeout(Duration::from_millis(300));
+    let db = app.postgres("db", (), options).stop_within(Duration::from_secs(2));
     let (asks, asked) = tokio::sync::oneshot::channel();
     let asks = Arc::new(std::sync::Mutex::new(Some(asks)));
     let _asker = app.worker("asker", &db, async move |db, stop| {
@@ -132,6 +133,8 @@ async fn a_server_that_hangs_holds_no_stop_and_who_waits_for_it_is_named_r3_2b()
     let running = started(app).await;
     asked.await.unwrap();
     server.freeze();
+    let silent = running.get(&db).unwrap().begin().await.unwrap_err();
+    assert!(silent.is_timeout(), "the wait for a transaction is limited as well: {silent}");
 
     let receipt = running.stop("test").await;
     let error = blamed(&receipt, "db");
