@@ -7,6 +7,7 @@ use std::{
     any::Any,
     convert::Infallible,
     future::Future,
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -16,7 +17,8 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{HeaderValue, Method, Request, Response, StatusCode, Version, header},
+    extract::ConnectInfo,
+    http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Version, header},
     routing::future::RouteFuture,
 };
 use bytes::Bytes;
@@ -34,11 +36,28 @@ use crate::{
     phase::Phase,
 };
 
+/// What every request is given beside its fields, of nobody yet. Copied in one piece, which is cheaper than to fill it
+/// anew; with room for what the router adds, since a table that has to grow costs as much as all the rest.
+pub(crate) fn extensions() -> Extensions {
+    let mut extensions = Extensions::new();
+    extensions.insert(Draining::of_nobody());
+    extensions.insert(ConnectInfo(SocketAddr::from(([0; 4], 0))));
+    extensions.insert(Room::<0>);
+    extensions.insert(Room::<1>);
+    extensions.remove::<Room<0>>();
+    extensions.remove::<Room<1>>();
+    extensions
+}
+
+/// Takes a place in a table of extensions.
+#[derive(Clone)]
+struct Room<const N: usize>;
+
 /// What hyper calls for every request of one connection.
 #[derive(Clone)]
 pub(crate) struct Answerer {
-    pub(crate) conn: Arc<Conn>,
-    pub(crate) router: Router,
+    conn: Arc<Conn>,
+    router: Router,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Answerer {
@@ -58,6 +77,10 @@ impl hyper::service::Service<Request<Incoming>> for Answerer {
 }
 
 impl Answerer {
+    pub(crate) const fn new(conn: Arc<Conn>, router: Router) -> Self {
+        Self { conn, router }
+    }
+
     fn handle(&self, request: Request<Incoming>, exchange: &Arc<Exchange>) -> Doing {
         let request = self.prepare(request, exchange);
         let mut router = self.router.clone();
@@ -70,8 +93,13 @@ impl Answerer {
 
     fn prepare(&self, request: Request<Incoming>, exchange: &Arc<Exchange>) -> Request<Body> {
         let (mut parts, incoming) = request.into_parts();
-        parts.extensions.insert(Draining::of(exchange.clone()));
-        parts.extensions.insert(axum::extract::ConnectInfo(self.conn.peer));
+        parts.extensions.extend(self.conn.shared.extensions.clone());
+        if let Some(draining) = parts.extensions.get_mut::<Draining>() {
+            *draining = Draining::of(exchange.clone());
+        }
+        if let Some(peer) = parts.extensions.get_mut::<ConnectInfo<SocketAddr>>() {
+            peer.0 = self.conn.peer;
+        }
         let body = if incoming.is_end_stream() {
             Body::empty()
         } else {
@@ -93,14 +121,29 @@ impl Answerer {
         if request.body().size_hint().exact().is_some_and(|bytes| bytes > limits.body_bytes) {
             return Some(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        // RFC 9112, 3.2: exactly one host; which of two would be meant is anybody's guess.
-        let hosts = request.headers().get_all(header::HOST).iter().count();
-        let needs_host = request.version() == Version::HTTP_11;
-        if hosts > 1 || (needs_host && hosts == 0) {
+        // Over HTTP/1 the number of hosts was seen to before hyper read it.
+        let is_http2 = request.version() == Version::HTTP_2;
+        if is_http2 && request.headers().get_all(header::HOST).iter().count() > 1 {
+            return Some(StatusCode::BAD_REQUEST);
+        }
+        if is_for_another(request) || is_for_everything(request) {
             return Some(StatusCode::BAD_REQUEST);
         }
         None
     }
+}
+
+/// Whether it names two authorities, or a user: what one party takes for the host another may not (RFC 9113, 8.3.1).
+fn is_for_another<B>(request: &Request<B>) -> bool {
+    let Some(authority) = request.uri().authority() else { return false };
+    let host = request.headers().get(header::HOST);
+    let other = host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()));
+    other || authority.as_str().contains('@')
+}
+
+/// `*` is a target for `OPTIONS` alone (RFC 9110, 9.3.7).
+fn is_for_everything<B>(request: &Request<B>) -> bool {
+    request.uri().path() == "*" && request.method() != Method::OPTIONS
 }
 
 fn target_bytes<B>(request: &Request<B>) -> usize {
@@ -134,10 +177,10 @@ impl Future for Answering {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let exchange = this.ticket.as_ref().expect("not polled after the answer").exchange().clone();
+        let exchange = this.ticket.as_ref().expect("not polled after the answer").exchange();
         let made = match this.doing.project() {
             DoingProjected::Refused { status } => Made::alone(*status, Outcome::Refused),
-            DoingProjected::Panicked { panic } => panicked(&exchange, panic.take()),
+            DoingProjected::Panicked { panic } => panicked(exchange, panic.take()),
             DoingProjected::Handling { future } => {
                 if exchange.conn.protocol() == Protocol::Http2 {
                     exchange.waker.register(cx.waker());
@@ -149,7 +192,7 @@ impl Future for Answering {
                 } else {
                     match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
                         Ok(polled) => Made::by_handler(ready!(polled)),
-                        Err(panic) => panicked(&exchange, Some(panic)),
+                        Err(panic) => panicked(exchange, Some(panic)),
                     }
                 }
             }
@@ -180,16 +223,16 @@ impl Made {
     }
 
     fn finish(mut self, ticket: Ticket, bodiless: bool) -> Response<Answer> {
-        let exchange = ticket.exchange().clone();
+        let exchange = ticket.exchange();
         exchange.answering.store(true, Ordering::Relaxed);
         let status = self.response.status();
-        let conn = &exchange.conn;
-        if conn.protocol() == Protocol::Http1 {
+        if exchange.conn.protocol() == Protocol::Http1 {
             if status == StatusCode::SWITCHING_PROTOCOLS {
+                let conn = exchange.conn.clone();
                 conn.keep_until_tunnel_ends(ticket);
                 return self.response.map(Answer::untracked);
             }
-            if conn.shared.phase() >= Phase::Discouraging {
+            if exchange.conn.shared.phase() >= Phase::Discouraging {
                 self.response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
         } else {
@@ -203,7 +246,11 @@ impl Made {
     }
 }
 
-fn is_event_stream<B>(response: &Response<B>) -> bool {
+fn is_event_stream(response: &Response<Body>) -> bool {
+    // Whose length is known, that one ends.
+    if response.body().size_hint().exact().is_some() {
+        return false;
+    }
     let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     kind.starts_with(b"text/event-stream")
 }

@@ -89,11 +89,22 @@ pub(crate) struct Conn {
 #[derive(Default)]
 struct Requests {
     in_flight: Vec<Arc<Exchange>>,
-    /// Answered, but the last bytes are not with the kernel yet.
-    unflushed: Vec<Ticket>,
+    /// Answered, but the last bytes are not with the kernel yet. Each is owed an end, as a ticket is.
+    unflushed: Vec<Arc<Exchange>>,
     /// The request that turned the connection into a tunnel.
     tunnel: Option<Ticket>,
 }
+
+impl Requests {
+    fn forget(&mut self, exchange: &Arc<Exchange>) {
+        if let Some(index) = self.in_flight.iter().position(|other| Arc::ptr_eq(other, exchange)) {
+            self.in_flight.swap_remove(index);
+        }
+    }
+}
+
+/// A moment that nobody has noted yet.
+const UNKNOWN: u64 = u64::MAX;
 
 impl Conn {
     pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Self {
@@ -148,9 +159,12 @@ impl Conn {
         self.at.store(at as u8, Ordering::Release);
     }
 
-    /// How long it has been at that.
+    /// How long it has been at that, as far as is known.
     pub(crate) fn at_for(&self) -> Duration {
-        Duration::from_millis(self.shared.now().saturating_sub(self.since.load(Ordering::Relaxed)))
+        match self.since.load(Ordering::Relaxed) {
+            UNKNOWN => Duration::ZERO,
+            since => Duration::from_millis(self.shared.now().saturating_sub(since)),
+        }
     }
 
     pub(crate) fn order(&self) -> Order {
@@ -224,29 +238,44 @@ impl Conn {
 
     pub(crate) fn leave(&self, exchange: &Arc<Exchange>) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = requests.in_flight.iter().position(|other| Arc::ptr_eq(other, exchange)) {
-            requests.in_flight.swap_remove(index);
+        requests.forget(exchange);
+        self.rest_after(&requests);
+    }
+
+    fn rest_after(&self, requests: &Requests) {
+        if !requests.in_flight.is_empty() {
+            return;
         }
-        if requests.in_flight.is_empty() {
-            let next = self.at_boundary.load(Ordering::Acquire);
-            self.set_at(if next { At::Idle } else { At::Head });
+        if self.at_boundary.load(Ordering::Acquire) {
+            // When that was is noted by the next who looks.
+            self.since.store(UNKNOWN, Ordering::Relaxed);
+            self.at.store(At::Idle as u8, Ordering::Release);
+        } else {
+            self.set_at(At::Head);
         }
     }
 
-    /// Keeps the ticket of an answer until its last byte is with the kernel.
-    pub(crate) fn keep_until_flushed(&self, ticket: Ticket) {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).unflushed.push(ticket);
-        self.has_unflushed.store(true, Ordering::Release);
+    /// Keeps the place of a request until the last byte of its answer is with the kernel.
+    pub(crate) fn keep_until_flushed(exchange: Arc<Exchange>) {
+        let conn = exchange.conn.clone();
+        conn.requests.lock().unwrap_or_else(PoisonError::into_inner).unflushed.push(exchange);
+        conn.has_unflushed.store(true, Ordering::Release);
     }
 
-    /// Everything that was written is with the kernel.
-    pub(crate) fn flushed(&self) {
-        if self.has_unflushed.swap(false, Ordering::AcqRel) {
-            let tickets = std::mem::take(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner).unflushed);
-            tickets.into_iter().for_each(|ticket| ticket.end(Outcome::Answered));
-            // What could not be told to hyper before, for the sake of these answers.
-            self.waker.wake();
+    /// Everything that was written is with the kernel. Says whether answers were among it. Called for every answer, and
+    /// often besides, by the connection's own task alone.
+    pub(crate) fn flushed(&self) -> bool {
+        if !self.has_unflushed.load(Ordering::Acquire) {
+            return false;
         }
+        self.has_unflushed.store(false, Ordering::Release);
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(exchange) = requests.unflushed.pop() {
+            self.shared.tally.end(exchange.route(), Outcome::Answered);
+            requests.forget(&exchange);
+        }
+        self.rest_after(&requests);
+        true
     }
 
     /// Keeps the ticket of a request for as long as the tunnel that it opened is there.
@@ -263,7 +292,7 @@ impl Conn {
             let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
             (std::mem::take(&mut requests.unflushed), requests.tunnel.take())
         };
-        drop(unflushed);
+        unflushed.into_iter().map(Ticket::of).for_each(drop);
         if let Some(tunnel) = tunnel {
             tunnel.end(if self.is_cut() { Outcome::Cut } else { Outcome::Answered });
         }
@@ -320,7 +349,9 @@ impl Conn {
     }
 
     fn view(&self, now: u64) -> View {
-        let since = self.since.load(Ordering::Relaxed);
+        // A client may come to rest often and in between, so the clock is asked here, and not each time.
+        let noted = self.since.compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
+        let since = noted.map_or_else(|since| since, |_| now);
         View {
             doing: self.doing(),
             doing_for: Duration::from_millis(now.saturating_sub(since)),

@@ -133,7 +133,7 @@ async fn http1(conn: &Arc<Conn>, router: Router, first: Bytes) -> End {
         builder.max_headers(limits.head_fields);
     }
     let io = TokioIo::new(Stream::new(conn.clone(), first));
-    let service = Answerer { conn: conn.clone(), router };
+    let service = Answerer::new(conn.clone(), router);
     let end = {
         let mut serving = pin!(builder.serve_connection(io, service).with_upgrades());
         poll_fn(|cx| poll_http1(conn, serving.as_mut(), cx)).await
@@ -189,12 +189,19 @@ async fn http2(conn: &Arc<Conn>, router: Router, first: Bytes) -> End {
     let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
     builder.max_concurrent_streams(limits.streams).max_header_list_size(head_bytes);
     let io = TokioIo::new(Stream::new(conn.clone(), first));
-    let mut serving = pin!(builder.serve_connection(io, Answerer { conn: conn.clone(), router }));
-    let mut told = false;
+    let mut serving = pin!(builder.serve_connection(io, Answerer::new(conn.clone(), router)));
+    let (mut told, mut waited) = (false, false);
     poll_fn(|cx| {
         conn.waker.register(cx.waker());
         if conn.is_cut() {
             return Poll::Ready(End::Cut);
+        }
+        // Answers are made by other tasks, and each one wakes this. To let those go first that are about to run makes one
+        // write of many.
+        waited = !waited && conn.in_flight() > 1;
+        if waited {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         // The first GOAWAY takes no stream away; the second follows the client's answer to a PING (RFC 9113, 6.8).
         if !told && (conn.shared.phase() >= Phase::Discouraging || conn.order() == Order::Retire) {
@@ -252,7 +259,7 @@ async fn part(conn: &Conn, end: End, was: At) {
             }
             // More is coming than was read. Closing now would reset the connection, and the answer with it.
             // An HTTP/2 client nearly always has an acknowledgement on its way.
-            if conn.protocol() == Protocol::Http2 || is_still_sending(conn) {
+            if conn.protocol() == Protocol::Http2 || is_still_sending(conn).await {
                 hang_up(conn, PARTING).await;
             }
         }
@@ -268,9 +275,13 @@ async fn refuse(conn: &Conn) {
     hang_up(conn, PARTING).await;
 }
 
-fn is_still_sending(conn: &Conn) -> bool {
-    let tunnel = conn.tunnel.load(Ordering::Acquire);
-    !tunnel && (!conn.at_boundary.load(Ordering::Acquire) || conn.has_unread())
+/// The kernel itself is asked only in a drain, where clients did not know that this answer was the last.
+async fn is_still_sending(conn: &Conn) -> bool {
+    if conn.tunnel.load(Ordering::Acquire) {
+        return false;
+    }
+    let known = poll_fn(|cx| Poll::Ready(conn.stream.poll_read_ready(cx).is_ready())).await;
+    !conn.at_boundary.load(Ordering::Acquire) || ((known || conn.shared.phase() > Phase::Serving) && conn.has_unread())
 }
 
 /// An answer without hyper, to what never became a request. Tried once: who does not read does not get one.

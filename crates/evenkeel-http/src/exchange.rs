@@ -169,13 +169,18 @@ impl Ticket {
     }
 
     /// The whole answer was made: over HTTP/1 it counts once the kernel has it.
-    pub(crate) fn answered(self) {
-        let conn = self.exchange().conn.clone();
-        if conn.protocol() == Protocol::Http1 {
-            conn.keep_until_flushed(self);
+    pub(crate) fn answered(mut self) {
+        let http1 = self.exchange().conn.protocol() == Protocol::Http1;
+        if let Some(exchange) = self.exchange.take_if(|_| http1) {
+            Conn::keep_until_flushed(exchange);
         } else {
-            self.end(Outcome::Answered);
+            self.count(Outcome::Answered);
         }
+    }
+
+    /// The ticket of an exchange that was kept until its answer was flushed.
+    pub(crate) const fn of(exchange: Arc<Exchange>) -> Self {
+        Self { exchange: Some(exchange) }
     }
 
     fn count(&mut self, outcome: Outcome) {
@@ -243,6 +248,11 @@ impl Draining {
         Self { exchange: Some(exchange) }
     }
 
+    /// Never asked for anything.
+    pub(crate) const fn of_nobody() -> Self {
+        Self { exchange: None }
+    }
+
     pub(crate) fn exchange(&self) -> Option<&Arc<Exchange>> {
         self.exchange.as_ref()
     }
@@ -262,6 +272,6 @@ impl<S: Sync> FromRequestParts<S> for Draining {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or(Self { exchange: None }))
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or(Self::of_nobody()))
     }
 }

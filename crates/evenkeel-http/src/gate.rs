@@ -39,6 +39,9 @@ impl Gate {
 
     /// Waits until the gate is open (`true`) or shut. Cancel-safe.
     pub async fn until(&self, open: bool) {
+        if self.is_open() == open {
+            return;
+        }
         let mut state = self.open.subscribe();
         // The sender lives as long as `self`.
         let _ = state.wait_for(|is_open| *is_open == open).await;

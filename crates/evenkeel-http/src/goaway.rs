@@ -4,6 +4,7 @@
 //! (RFC 9113, 6.8). h2 sends the second as soon as the client has answered a PING, but a client that has answered may still
 //! have requests on their way out: measured, nearly every busy connection lost one. So the client's answer to that one
 //! PING is kept back here, frame by frame, until the linger is over, and then handed on. Everything else passes untouched.
+//! A client whose first frame is not its settings does not speak HTTP/2 (RFC 9113, 3.4); h2 would not mind.
 
 use tokio::io::ReadBuf;
 
@@ -11,6 +12,7 @@ use tokio::io::ReadBuf;
 const HEAD: usize = 9;
 const PING: usize = HEAD + 8;
 const PING_KIND: u8 = 6;
+const SETTINGS_KIND: u8 = 4;
 const ACK: u8 = 1;
 
 /// What the client sends before its first frame.
@@ -29,6 +31,8 @@ pub(crate) struct GoAway {
     /// What may pass and was not among the bytes that came last. Goes first.
     out: Vec<u8>,
     is_kept: bool,
+    /// Whether the first frame was seen, and was what it must be.
+    first: Option<bool>,
 }
 
 impl GoAway {
@@ -36,7 +40,12 @@ impl GoAway {
     pub(crate) const MOST_WANTED: usize = HEAD;
 
     pub(crate) const fn new() -> Self {
-        Self { left: PREFACE, stash: Vec::new(), out: Vec::new(), is_kept: false }
+        Self { left: PREFACE, stash: Vec::new(), out: Vec::new(), is_kept: false, first: None }
+    }
+
+    /// Whether this is no HTTP/2.
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.first == Some(false)
     }
 
     /// How many bytes more it takes to tell the frame that has begun; 0 if none waits to be told. They go to
@@ -52,7 +61,10 @@ impl GoAway {
     /// Takes bytes of a frame that cannot be told without them: as many as are wanted, at most.
     pub(crate) fn tell(&mut self, bytes: &[u8]) {
         self.stash.extend_from_slice(bytes);
-        match self.head(&self.stash) {
+        let stash = std::mem::take(&mut self.stash);
+        let told = self.head(&stash);
+        self.stash = stash;
+        match told {
             Frame::Unknown => {}
             Frame::Kept => {
                 self.is_kept = true;
@@ -100,9 +112,10 @@ impl GoAway {
         to
     }
 
-    fn head(&self, bytes: &[u8]) -> Frame {
+    fn head(&mut self, bytes: &[u8]) -> Frame {
         let Some(head) = bytes.first_chunk::<HEAD>() else { return Frame::Unknown };
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        self.first.get_or_insert(head[3] == SETTINGS_KIND && head[4] & ACK == 0);
         if head[3] != PING_KIND || head[4] & ACK == 0 || length != SHUTDOWN.len() {
             return Frame::Passes(HEAD + length);
         }

@@ -1,13 +1,15 @@
 //! How a router is told apart by route: its name for the counters, and what a drain does to it.
 
 use std::{
-    sync::{Arc, OnceLock},
+    convert::Infallible,
+    sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll},
 };
 
 use axum::{
     extract::{MatchedPath, Request},
     http,
+    routing::future::RouteFuture,
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -74,44 +76,62 @@ pub(crate) struct NameRoutes {
     pub(crate) shared: Arc<Shared>,
 }
 
-impl<S> Layer<S> for NameRoutes {
+impl<S: Clone> Layer<S> for NameRoutes {
     type Service = Named<S>;
 
     fn layer(&self, inner: S) -> Named<S> {
-        Named { inner, shared: self.shared.clone(), known: Arc::default() }
+        let route = Behind { spare: inner.clone(), inner: Mutex::new(inner), known: OnceLock::new() };
+        Named { shared: self.shared.clone(), route: Arc::new(route) }
     }
 }
 
-#[derive(Clone)]
+/// The router copies it for every request, so it is small.
 pub(crate) struct Named<S> {
-    inner: S,
     shared: Arc<Shared>,
-    /// The counter of the route that this service stands behind, once the first request has told its name.
-    known: Arc<OnceLock<Arc<Route>>>,
+    route: Arc<Behind<S>>,
+}
+
+struct Behind<S> {
+    /// Copies itself when it is called, so that it need not be copied to be called.
+    inner: Mutex<S>,
+    /// For when another thread is just calling it.
+    spare: S,
+    /// The counter of the route, once the first request has told its name.
+    known: OnceLock<Arc<Route>>,
+}
+
+impl<S> Clone for Named<S> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), route: self.route.clone() }
+    }
 }
 
 impl<S> Named<S> {
     fn route(&self, path: &str) -> Arc<Route> {
-        let known = self.known.get_or_init(|| self.shared.tally.route(path));
+        let known = self.route.known.get_or_init(|| self.shared.tally.route(path));
         if known.name() == path { known.clone() } else { self.shared.tally.route(path) }
     }
 }
 
-impl<S: Service<Request>> Service<Request> for Named<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
+impl Service<Request> for Named<axum::routing::Route> {
+    type Response = axum::response::Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Routes always are.
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> S::Future {
+    fn call(&mut self, request: Request) -> Self::Future {
         let extensions = request.extensions();
         let exchange = extensions.get::<Draining>().and_then(Draining::exchange);
         if let (Some(exchange), Some(path)) = (exchange, extensions.get::<MatchedPath>()) {
             exchange.set_route(self.route(path.as_str()));
         }
-        self.inner.call(request)
+        match self.route.inner.try_lock() {
+            Ok(mut inner) => inner.call(request),
+            Err(_) => self.route.spare.clone().call(request),
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::{SocketAddr, ToSocketAddrs},
     pin::{Pin, pin},
@@ -14,10 +14,11 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, http::Extensions};
 use slab::Slab;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -26,6 +27,7 @@ use tokio::{
 };
 
 use crate::{
+    answer,
     conn::{Conn, Order},
     connection,
     decide::Progress,
@@ -121,7 +123,8 @@ impl Server {
         let listener = self.listener.into_tokio()?;
         let name = self.name.unwrap_or_else(|| addr.to_string().into());
         let shared = Arc::new(Shared::new(name, self.limits, self.spawner));
-        let router = router.layer(NameRoutes { shared: shared.clone() });
+        // With its state, so that handlers are made into services now, and not again for each request.
+        let router = router.layer(NameRoutes { shared: shared.clone() }).with_state(());
         let intake = watch::Sender::new(Intake::Open);
         let (ended, accepting) = oneshot::channel();
         let accept = Accept { shared: shared.clone(), router, listener, gate: self.gate, _ended: ended };
@@ -379,10 +382,15 @@ impl Accept {
         loop {
             self.gate.until(true).await;
             let permit = self.shared.slot().await;
-            tokio::select! {
-                biased;
-                () = self.gate.until(false) => {}
-                (stream, peer) = accept(&self.listener, &self.shared.name) => return (stream, peer, permit),
+            let (mut accepting, mut shut) =
+                (pin!(accept(&self.listener, &self.shared.name)), pin!(self.gate.until(false)));
+            // To wait for the gate is dear, so that is done only where nobody waits at the door.
+            let admitted = poll_fn(|cx| match self.gate.is_open().then(|| accepting.as_mut().poll(cx)) {
+                Some(Poll::Ready(accepted)) => Poll::Ready(Some(accepted)),
+                _ => shut.as_mut().poll(cx).map(|()| None),
+            });
+            if let Some((stream, peer)) = admitted.await {
+                return (stream, peer, permit);
             }
         }
     }
@@ -428,6 +436,8 @@ pub(crate) struct Shared {
     cut: Mutex<Vec<Held>>,
     cut_count: AtomicU64,
     spawner: Option<Arc<dyn Fn(Task) + Send + Sync>>,
+    /// What every request is given beside its fields.
+    pub(crate) extensions: Extensions,
 }
 
 impl Shared {
@@ -447,6 +457,7 @@ impl Shared {
             cut: Mutex::default(),
             cut_count: AtomicU64::new(0),
             spawner,
+            extensions: answer::extensions(),
         }
     }
 
@@ -479,7 +490,10 @@ impl Shared {
     }
 
     async fn slot(&self) -> OwnedSemaphorePermit {
-        self.slots.clone().acquire_owned().await.expect("the semaphore is never closed")
+        match self.slots.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.slots.clone().acquire_owned().await.expect("the semaphore is never closed"),
+        }
     }
 
     // The drain.

@@ -97,6 +97,10 @@ impl Stream {
             if self.conn.may_say_last.load(Ordering::Acquire) {
                 goaway.hand_on();
             }
+            if goaway.is_wrong() {
+                let what = "the first frame is not that of the client's settings";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
+            }
             if goaway.put(buf) > 0 {
                 break;
             }
@@ -110,6 +114,9 @@ impl Stream {
             {
                 let passed = goaway.pass(&mut buf.filled_mut()[before..]);
                 buf.set_filled(before + passed);
+                if goaway.is_wrong() {
+                    buf.set_filled(before);
+                }
             }
         }
         Poll::Ready(Ok(()))
@@ -138,7 +145,8 @@ fn check(conn: &Conn, framing: &mut Framing, buf: &mut ReadBuf<'_>, before: usiz
     }
     let fed = framing.feed(bytes);
     conn.at_boundary.store(framing.is_at_boundary(), Ordering::Release);
-    if matches!(conn.at(), At::Silent | At::Idle) && !(framing.is_at_boundary() && is_blank(bytes)) {
+    // A head that has come whole is a request at once, which says so itself.
+    if !framing.is_past_head() && matches!(conn.at(), At::Silent | At::Idle) && !is_blank(bytes) {
         conn.set_at(At::Head);
     }
     fed.inspect_err(|broken| buf.set_filled(before + broken.good))
@@ -193,7 +201,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        poll_write(&self.conn, cx, |stream| stream.try_write_vectored(bufs))
+        // One short piece is cheaper for the kernel than two, by more than it takes to copy them.
+        let mut whole = [0; SMALL];
+        match join(bufs, &mut whole) {
+            Some(joined) => poll_write(&self.conn, cx, |stream| stream.try_write(joined)),
+            None => poll_write(&self.conn, cx, |stream| stream.try_write_vectored(bufs)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -202,7 +215,10 @@ impl AsyncWrite for Stream {
 
     /// Called by hyper when nothing that it wanted to write is left.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.conn.flushed();
+        // A fault that could not be told to hyper before, for the sake of these answers, can be told now.
+        if self.conn.flushed() && self.broken.is_some() {
+            self.conn.waker.wake();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -214,6 +230,18 @@ impl AsyncWrite for Stream {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Pieces that are no longer than this together are written as one.
+const SMALL: usize = 512;
+
+fn join<'a>(bufs: &[io::IoSlice<'_>], whole: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
+    let mut at = 0;
+    for buf in bufs {
+        whole.get_mut(at..at + buf.len())?.copy_from_slice(buf);
+        at += buf.len();
+    }
+    Some(&whole[..at])
 }
 
 fn poll_write(

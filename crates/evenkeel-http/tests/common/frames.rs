@@ -1,5 +1,7 @@
 //! An HTTP/2 client made of frames that are written by hand, so that it can do everything that is forbidden.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::{io, net::SocketAddr};
 
 use tokio::{
@@ -165,6 +167,7 @@ impl Frames {
             if let Some(frame) = self.take() {
                 return Some(frame);
             }
+            self.unread.reserve(16 << 10);
             let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await;
             match read.expect("the server says something, or closes") {
                 Ok(0) => return None,
@@ -173,6 +176,12 @@ impl Frames {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Whether the next frame is here already.
+    pub(crate) fn has_whole(&self) -> bool {
+        let head = self.unread.first_chunk::<9>();
+        head.is_some_and(|head| self.unread.len() >= 9 + (usize::from(head[1]) << 8 | usize::from(head[2])))
     }
 
     fn take(&mut self) -> Option<Frame> {
@@ -198,3 +207,11 @@ impl Frames {
         }
     }
 }
+
+pub(crate) const NO_ERROR: u32 = 0;
+pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
+pub(crate) const STREAM_CLOSED: u32 = 5;
+pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
+pub(crate) const CANCEL: u32 = 8;
+pub(crate) const COMPRESSION_ERROR: u32 = 9;
