@@ -10,11 +10,18 @@ struct Bench {
     package: &'static str,
 }
 
-const BENCHES: &[Bench] = &[Bench {
-    name: "engine",
-    why: "start, stop and memory of tasks and components; time wasted in a stop",
-    package: "evenkeel-bench",
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "engine",
+        why: "start, stop and memory of tasks and components; time wasted in a stop",
+        package: "evenkeel-bench",
+    },
+    Bench {
+        name: "http",
+        why: "requests/s, p99, CPU time and memory against hyper and axum::serve",
+        package: "evenkeel-bench",
+    },
+];
 
 pub(crate) fn list() -> ExitCode {
     BENCHES.iter().for_each(|bench| println!("{:<12} {}", bench.name, bench.why));

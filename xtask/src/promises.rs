@@ -72,6 +72,14 @@ pub(crate) const PROMISES: &[Promise] = &[
         measure: &["bench", "--package", "evenkeel-cli", "--bench", "restarts"],
     },
     Promise {
+        id: "http-cost",
+        sentence: "Serving HTTP without losing a request costs no more than serving it with hyper or axum::serve.",
+        bar: "requests/s >= 0.97 of each; p99, CPU time per request and bytes per idle connection <= 1.03 of each",
+        requirement: "R4.1a",
+        package: "evenkeel-bench",
+        measure: &["run", "--release", "--package", "evenkeel-bench", "--bin", "http", "--", "--check"],
+    },
+    Promise {
         id: "misuse",
         sentence: "A cycle, a missing part and a use after close do not compile, and the compiler's message says why.",
         bar: "every misuse is refused with the message on record",

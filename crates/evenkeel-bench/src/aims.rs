@@ -1,34 +1,10 @@
 //! What is promised of the engine, and whether it holds.
 
-use crate::{measure::Found, waste::Waste};
-
-/// One promise: a figure and its bar.
-pub(crate) struct Aim {
-    pub(crate) text: &'static str,
-    pub(crate) figure: f64,
-    pub(crate) bar: Bar,
-    pub(crate) unit: &'static str,
-}
-
-/// On which side of the bar the figure must be.
-#[derive(Clone, Copy)]
-pub(crate) enum Bar {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Aim {
-    pub(crate) fn is_met(&self) -> bool {
-        match self.bar {
-            Bar::AtMost(bar) => self.figure <= bar,
-            Bar::AtLeast(bar) => self.figure >= bar,
-        }
-    }
-
-    const fn new(text: &'static str, figure: f64, bar: Bar, unit: &'static str) -> Self {
-        Self { text, figure, bar, unit }
-    }
-}
+use crate::{
+    aim::{Aim, Bar},
+    measure::Found,
+    waste::Waste,
+};
 
 /// A quarter more than the floor at most; five times better than the peer at least.
 pub(crate) fn tasks(found: &Found) -> Vec<Aim> {

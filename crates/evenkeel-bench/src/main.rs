@@ -10,12 +10,13 @@
 //! | [`measure`] | one run of one contender, the rounds, the medians |
 //! | [`contenders`] | the same work written three times |
 //! | [`waste`] | the time a clean stop takes beyond what its components need |
-//! | [`aims`] | what is promised, and whether it holds |
+//! | [`aims`], [`aim`] | what is promised, and whether it holds |
 //! | [`table`] | how it is shown |
 
 // A program for people: its output is what it is for.
 #![allow(clippy::print_stdout)]
 
+mod aim;
 mod aims;
 mod contenders;
 mod count;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 
 use crate::{
-    aims::Aim,
+    aim::Aim,
     contenders::{COMPONENTS, Case, TASKS},
 };
 
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
         print!("{}", table::waste(&found, arguments.rounds));
         aims.push(aims::waste(&found));
     }
-    judge(&aims, arguments.check)
+    aim::judge(&aims, arguments.check)
 }
 
 fn compare(case: &Case, arguments: &Arguments, aims: fn(&measure::Found) -> Vec<Aim>) -> Vec<Aim> {
@@ -93,15 +94,4 @@ fn compare(case: &Case, arguments: &Arguments, aims: fn(&measure::Found) -> Vec<
     let found = measure::rounds(case, arguments.rounds);
     print!("{}", table::compared(case, &found, arguments.rounds));
     aims(&found)
-}
-
-/// Prints every aim, then the line that `cargo xtask promise` looks for.
-fn judge(aims: &[Aim], check: bool) -> ExitCode {
-    if aims.is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    print!("{}", table::aims(aims));
-    let missed = aims.iter().filter(|aim| !aim.is_met()).count();
-    println!("figure: {} of {} aims met", aims.len() - missed, aims.len());
-    if check && missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use crate::{
-    aims::{Aim, Bar},
     contenders::Case,
     measure::{Found, Row, WORKERS},
     waste::Waste,
@@ -35,23 +34,6 @@ pub(crate) fn waste(found: &[Waste], rounds: u16) -> String {
     for row in found {
         let ms = [row.needed, row.used, row.wasted()].map(|time| time.as_secs_f64() * 1e3);
         let _ = writeln!(text, "  {:<36}{:>11.2}{:>11.2}{:>11.2}", row.shape, ms[0], ms[1], ms[2]);
-    }
-    text.push('\n');
-    text
-}
-
-/// Each aim, the figure reached, and the verdict.
-pub(crate) fn aims(aims: &[Aim]) -> String {
-    let mut text = String::from("Aims\n");
-    for aim in aims {
-        let (side, bar) = match aim.bar {
-            Bar::AtMost(bar) => ("<=", bar),
-            Bar::AtLeast(bar) => (">=", bar),
-        };
-        let verdict = if aim.is_met() { "met" } else { "MISSED" };
-        let figure = format!("{:.2}{}", aim.figure, aim.unit);
-        let bar = format!("{side} {bar}{}", aim.unit);
-        let _ = writeln!(text, "  {:<38}{figure:>12}   {bar:<11}  {verdict}", aim.text);
     }
     text.push('\n');
     text
