@@ -17,6 +17,7 @@ use std::{
 };
 
 use evenkeel_load::{Ending, Kind, Load, Method, Plan, Target, once};
+use evenkeel_os::platform::open_file_limit;
 
 pub(crate) use self::report::Verdict;
 use self::{report::Report, rig::Rig};
@@ -40,6 +41,7 @@ fn report(options: &VerifyRestart, rig: &mut Rig<'_>) -> Result<Report, Fault> {
     rig.start()?;
     let ways = ways(options, rig.target())?;
     let plan = plan(options, rig.target().clone(), &ways);
+    descriptors(&plan)?;
     let load = Load::start(plan).map_err(|error| Fault::new(USAGE, format!("the load cannot be: {error}")))?;
     let took = restarts(options, rig, &load)?;
     let table = load.end();
@@ -134,6 +136,18 @@ fn ask(target: &Target, kind: Kind, method: Method, options: &VerifyRestart) -> 
         _ => "is this where it serves, in the clear? see --url, --path, --how",
     };
     Err(Fault::new(NOT_READY, what).hint(hint))
+}
+
+/// Whether this process may have as many connections open as there are clients, and some files beside.
+fn descriptors(plan: &Plan) -> Result<(), Fault> {
+    let wanted = plan.kinds.len() * plan.methods.len() * plan.clients + 64;
+    match open_file_limit() {
+        Some(limit) if limit < wanted as u64 => {
+            let what = format!("this load needs {wanted} open files, and {limit} are allowed");
+            Err(Fault::new(USAGE, what).hint(format!("allow more (ulimit -n {wanted}), or take fewer --clients")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn plan(options: &VerifyRestart, target: Target, ways: &Ways) -> Plan {

@@ -4,7 +4,7 @@
 
 mod programs;
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use programs::{Ends, HaProxy, SERVES, lost, verify};
 use serde_json::Value;
@@ -70,6 +70,44 @@ fn a_program_of_evenkeel_loses_nothing_side_by_side_r4_1b() {
 #[test]
 fn a_program_of_evenkeel_loses_nothing_when_clients_rest_between_requests_r4_1b() {
     loses_nothing(&["--restarts", "5", "--between", "100ms", "--rate", "2000"]);
+}
+
+/// The place of the program below, its address, and which of its commands it is.
+const PLACE: [&str; 3] = ["PLACE_DIR", "PLACE_ADDR", "PLACE_COMMAND"];
+
+#[test]
+#[ignore = "serves until it is stopped: runs as a child of the tests below"]
+fn a_program_of_evenkeel_in_a_place() {
+    let [dir, addr, command] = PLACE.map(|name| std::env::var(name).unwrap());
+    assert_eq!(programs::evenkeel_in(Path::new(&dir), &addr, &command), 0);
+}
+
+/// The program opens its socket by itself; its successor is no child of `verify-restart`.
+#[test]
+fn a_program_of_evenkeel_loses_nothing_when_it_hands_over_to_its_successor_r4_1b() {
+    let (dir, addr) = (tempfile::tempdir().unwrap(), format!("127.0.0.1:{}", programs::free_port()));
+    let command = |command: &str| {
+        let place = [&dir.path().display().to_string(), addr.as_str(), command];
+        let place = PLACE.iter().zip(place).map(|(name, value)| format!("{name}={value}"));
+        [vec!["env".to_owned()], place.collect(), child("a_program_of_evenkeel_in_a_place")].concat()
+    };
+    let (url, restart, stop) = (format!("http://{addr}/"), command("restart").join(" "), command("stop").join(" "));
+    let options = ["--restarts", "5", "--between", "100ms", "--url", &url];
+    let options = [&options[..], &["--restart-command", &restart, "--stop-command", &stop]].concat();
+    let (code, json, said) = verified(&options, &command("run"));
+    assert_eq!((code, &json["lost"]), (0, &Value::from(0)), "{json:#}\n{said}");
+    println!("{} of {} requests lost", json["lost"], json["requests"]);
+}
+
+#[test]
+fn a_load_that_needs_more_open_files_than_are_allowed_is_refused_r2_5d() {
+    let own = env!("CARGO_BIN_EXE_evenkeel");
+    let program = child("a_program_with_axum_serve").join(" ");
+    let line = format!("ulimit -n 100; exec {own} verify-restart --clients 50 --kinds new -- {program}");
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("needs 164 open files, and 100 are allowed\nhint: allow more (ulimit -n 164)"), "{said}");
 }
 
 /// The control: a tester that sees no loss here is broken.

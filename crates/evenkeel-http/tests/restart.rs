@@ -4,16 +4,16 @@
 
 mod common;
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
-use common::loss::{Kind, Load, Losses};
 use evenkeel_http::{Drain, Gate, Listener, Listening, Report, Server, Serving, Why, serve};
+use evenkeel_load::{Kind, Load, Plan, Table, Target};
+use tokio::task::block_in_place;
 
 const RESTARTS: u32 = 20;
+/// Requests of a kept connection lie up to some 10 ms apart, so that some are at rest when the restart comes.
+const RATE: u32 = 3_000;
 /// More than a client of this test takes between two requests, on a machine that does something else as well.
 const LINGER: Duration = Duration::from_millis(250);
 
@@ -37,14 +37,25 @@ enum Way {
     StopThenStart,
 }
 
-async fn restarts(way: Way, kind: Kind) -> (std::sync::Arc<Losses>, Vec<Report>) {
+fn load(addr: SocketAddr, kind: Kind) -> Load {
+    let rate = (kind == Kind::KeepAlive).then_some(RATE);
+    let plan = Plan { kinds: vec![kind], clients: 16, rate, ..Plan::new(Target::new(addr, "/work")) };
+    Load::start(plan).unwrap()
+}
+
+/// Waits for more answers; the server goes on meanwhile, on the other thread.
+fn more(load: &Load) {
+    block_in_place(|| load.until_answered(100, common::PATIENCE)).unwrap();
+}
+
+async fn restarts(way: Way, kind: Kind) -> (Table, Vec<Report>) {
     let held = Listener::bind("127.0.0.1:0").unwrap();
-    let load_addr: SocketAddr = held.addr();
     let mut server = Some(serve(held.try_clone().unwrap(), router()).unwrap());
-    let load = Load::start(load_addr, kind, 32);
-    let (began, mut reports) = (Instant::now(), Vec::new());
+    let load = load(held.addr(), kind);
+    let mut reports = Vec::new();
     for _ in 0..RESTARTS {
-        load.more(100).await;
+        more(&load);
+        load.restart_begins();
         let old: Serving = server.take().unwrap();
         let next = || serve(held.try_clone().unwrap(), router()).unwrap();
         reports.push(match way {
@@ -58,25 +69,19 @@ async fn restarts(way: Way, kind: Kind) -> (std::sync::Arc<Losses>, Vec<Report>)
                 report
             }
         });
+        load.restart_ends();
     }
-    load.more(100).await;
-    let losses = load.end().await;
-    let answered = losses.answered.load(std::sync::atomic::Ordering::Relaxed);
-    println!(
-        "{way:?} {kind:?}: {} lost of {answered} in {RESTARTS} restarts, {:.0}/s, longest {} ms {:?}",
-        losses.count(),
-        f64::from(u32::try_from(answered).unwrap()) / began.elapsed().as_secs_f64(),
-        losses.longest_ms.load(std::sync::atomic::Ordering::Relaxed),
-        losses.reasons(),
-    );
+    more(&load);
+    let table = block_in_place(|| load.end());
+    println!("{way:?} {kind:?}: {} of {}, {:.0}/s\n{table}", table.lost(), table.requests(), table.rate());
     let last = server.take().unwrap().drain(drain(Listening::Closes)).await;
     reports.push(last);
-    (losses, reports)
+    (table, reports)
 }
 
 async fn loses_nothing(way: Way, kind: Kind) {
-    let (losses, reports) = restarts(way, kind).await;
-    assert_eq!(losses.count(), 0, "{:?}", losses.reasons());
+    let (table, reports) = restarts(way, kind).await;
+    assert_eq!((table.lost(), table.hindered()), (0, 0), "{table}\n{:?}", table.losses);
     for report in reports {
         assert!(report.is_clean(), "{report}\n{report:?}");
     }
@@ -112,16 +117,16 @@ async fn the_tester_sees_what_axum_serve_loses() {
             (stop, tokio::spawn(serving.into_future()))
         };
         let mut server = start();
-        let load = Load::start(held.addr(), kind, 32);
+        let load = load(held.addr(), kind);
         for _ in 0..RESTARTS {
-            load.more(100).await;
+            more(&load);
             let (stop, ended) = std::mem::replace(&mut server, start());
             let _ = stop.send(());
             ended.await.unwrap().unwrap();
         }
-        let losses = load.end().await;
-        println!("axum::serve, same socket, {kind:?}: {} lost {:?}", losses.count(), losses.reasons());
-        assert!(losses.count() > 0, "the tester is blind");
+        let table = block_in_place(|| load.end());
+        println!("axum::serve, same socket, {kind:?}: {} lost\n{table}", table.lost());
+        assert!(table.lost() > 0, "the tester is blind");
     }
 }
 

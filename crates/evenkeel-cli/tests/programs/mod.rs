@@ -77,7 +77,7 @@ impl Successive {
 }
 
 /// Taken for a moment to have a number that is free.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

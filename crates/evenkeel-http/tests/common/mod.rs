@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod frames;
-pub(crate) mod loss;
 
 use std::{net::SocketAddr, time::Duration};
 
