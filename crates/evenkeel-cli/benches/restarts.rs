@@ -24,7 +24,7 @@ const OF_PEERS: &str = "20";
 const WAYS: [(&str, &[&str]); 2] = [("held", &[]), ("overlap", &["--how", "overlap", "--ready-log", SERVES])];
 
 /// As fast as they can, and with turns: then connections are at rest when the restart comes.
-const PACES: [(&str, &[&str]); 2] = [("as fast as they can", &[]), ("at rest in between", &["--rate", "8000"])];
+const PACES: [(&str, &[&str]); 2] = [("as fast as they can", &[]), ("at rest in between", &["--rate", "9000"])];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -104,7 +104,7 @@ fn own(serve: &str) -> Vec<String> {
 }
 
 fn restarts(count: &str, options: &[&str], program: &[String]) -> Value {
-    let mut arguments = vec!["--restarts", count, "--between", "200ms", "--clients", "12"];
+    let mut arguments = vec!["--restarts", count, "--between", "400ms", "--clients", "12"];
     arguments.extend(options);
     arguments.push("--");
     arguments.extend(program.iter().map(String::as_str));

@@ -102,6 +102,10 @@ pub(crate) struct Asked {
     /// Path and query [default: that of --url, else /]
     #[arg(long)]
     pub(crate) path: Option<String>,
+    /// Follow event streams (text/event-stream) at this path as well; one that
+    /// breaks off is lost, one that the program ends is followed by the next
+    #[arg(long, value_name = "PATH")]
+    pub(crate) events: Option<String>,
     /// What a POST carries; `{id}` in it is a number of its own for each request
     #[arg(long, value_name = "TEXT", default_value = "evenkeel {id}")]
     pub(crate) body: String,
@@ -159,7 +163,8 @@ answer; 11 a restart failed; 12 the load could not be sent.
 
 Examples:
   evenkeel verify-restart -- ./orders
-  evenkeel verify-restart --how overlap --ready-log serving -- ./orders
+  evenkeel verify-restart --how overlap --ready-log serving -- \\
+      ./orders --state-dir state-{turn}
   evenkeel verify-restart --how bind --url http://127.0.0.1:8080 -- node app.js
   evenkeel verify-restart --url http://127.0.0.1/ \\
       --restart-command 'systemctl reload haproxy'";

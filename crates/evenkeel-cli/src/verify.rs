@@ -112,12 +112,16 @@ fn ways(options: &VerifyRestart, target: &Target) -> Result<Ways, Fault> {
             Err(fault) => return Err(fault),
         }
     }
-    for kind in if asked.kinds.is_empty() { &Kind::ALL[..] } else { &asked.kinds } {
+    for kind in if asked.kinds.is_empty() { &Kind::REQUESTS[..] } else { &asked.kinds } {
         match ask(target, *kind, first, options) {
             Ok(()) => ways.kinds.push(*kind),
             Err(fault) if asked.kinds.is_empty() => ways.left_out.push((kind.name(), fault.to_string())),
             Err(fault) => return Err(fault),
         }
+    }
+    if asked.events.is_some() && !ways.kinds.contains(&Kind::Events) {
+        ask(target, Kind::Events, Method::Get, options)?;
+        ways.kinds.push(Kind::Events);
     }
     Ok(ways)
 }
@@ -128,9 +132,11 @@ fn ask(target: &Target, kind: Kind, method: Method, options: &VerifyRestart) -> 
     if ending == Ending::Answered {
         return Ok(());
     }
-    let what = format!("{method} {} over {kind}: {}: {why}", target.path, ending.name());
+    let path = if kind == Kind::Events { target.events.as_deref() } else { None }.unwrap_or(&target.path);
+    let what = format!("{method} {path} over {kind}: {}: {why}", ending.name());
     let hint = match (kind, ending) {
         (_, Ending::Hindered) => return Err(Fault::new(NO_LOAD, what)),
+        (Kind::Events, _) => "is there an event stream? see --events",
         (Kind::Http2, _) => "it may not speak HTTP/2 without TLS; leave it out: --kinds new,keep-alive",
         (_, Ending::Bad) => "ask for something that it answers: --path, --methods, --body, --content-type, --status",
         _ => "is this where it serves, in the clear? see --url, --path, --how",

@@ -72,6 +72,17 @@ fn a_program_of_evenkeel_loses_nothing_when_clients_rest_between_requests_r4_1b(
     loses_nothing(&["--restarts", "5", "--between", "100ms", "--rate", "2000"]);
 }
 
+#[test]
+fn a_program_of_evenkeel_breaks_no_event_stream_off_r4_1b() {
+    let options = ["--restarts", "3", "--between", "100ms", "--methods", "get", "--events", "/events"];
+    for way in [&[][..], &["--how", "overlap", "--ready-log", SERVES]] {
+        let (code, json, said) = verified(&[&options, way].concat(), &child("a_program_of_evenkeel"));
+        assert_eq!((code, lost(&json, "sse")), (0, 0), "{json:#}\n{said}");
+        let streams = json["table"]["rows"].as_array().unwrap().iter().find(|row| row["kind"] == "sse").unwrap();
+        assert!(streams["answered"].as_u64().unwrap() > 3 * 8, "each restart ended each stream: {streams:#}");
+    }
+}
+
 /// The place of the program below, its address, and which of its commands it is.
 const PLACE: [&str; 3] = ["PLACE_DIR", "PLACE_ADDR", "PLACE_COMMAND"];
 

@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     ending::{Attempt, Ending},
+    events::{self, EVENT_STREAM},
     http1::Http1,
     http2::Http2,
     load::Stop,
@@ -49,11 +50,15 @@ impl Asked {
         let mut headers = HeaderMap::new();
         let uri = match kind {
             Kind::Http2 => format!("http://{}{}", target.authority, target.path).parse()?,
-            Kind::New | Kind::KeepAlive => {
-                headers.insert(header::HOST, target.authority.parse()?);
-                target.path.parse()?
-            }
+            Kind::New | Kind::KeepAlive => target.path.parse()?,
+            Kind::Events => target.events.as_deref().unwrap_or(&target.path).parse()?,
         };
+        if kind != Kind::Http2 {
+            headers.insert(header::HOST, target.authority.parse()?);
+        }
+        if kind == Kind::Events {
+            headers.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        }
         if kind == Kind::New {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -94,21 +99,30 @@ impl Ask<'_> {
 enum Connections {
     Http1(Http1),
     Http2(Http2),
+    /// None is kept; a client that follows a stream must know when to leave it.
+    Events(watch::Receiver<Stop>),
 }
 
 impl Connections {
-    fn of(kind: Kind, shared: Http2) -> Self {
+    fn of(kind: Kind, shared: Http2, stop: watch::Receiver<Stop>) -> Self {
         match kind {
             Kind::Http2 => Self::Http2(shared),
             Kind::New | Kind::KeepAlive => Self::Http1(Http1::new(kind == Kind::KeepAlive)),
+            Kind::Events => Self::Events(stop),
         }
     }
 
-    async fn attempt(&mut self, ask: &Ask<'_>) -> Attempt {
+    async fn attempt(&mut self, ask: &Ask<'_>, patience: Duration) -> Attempt {
         match self {
             Self::Http1(connection) => connection.attempt(ask).await,
             Self::Http2(connection) => connection.attempt(ask).await,
+            Self::Events(stop) => events::follow(ask, patience, stop).await,
         }
+    }
+
+    /// How long all attempts of a request may take. A stream has no end of its own, and limits its beginning by itself.
+    fn limit(&self, patience: Duration) -> Option<Duration> {
+        (!matches!(self, Self::Events(_))).then_some(patience)
     }
 }
 
@@ -125,7 +139,7 @@ pub(crate) struct Client {
 impl Client {
     /// Asks until it is told to stop; what it asks then still comes to its end.
     pub(crate) async fn run(mut self, shared: Http2, mut stop: watch::Receiver<Stop>) {
-        let mut connections = Connections::of(self.asked.kind, shared);
+        let mut connections = Connections::of(self.asked.kind, shared, stop.clone());
         loop {
             tokio::select! {
                 biased;
@@ -144,21 +158,18 @@ impl Client {
         let body = self.asked.target.body_of(self.asked.method, self.ids.fetch_add(1, Ordering::Relaxed));
         let ask = Ask { asked: &self.asked, body };
         let (begun, mut again) = (self.tally.begins(), Again::default());
-        let (ending, why) = within(self.timeout, until_ended(connections, &ask, &mut again)).await;
+        let (ending, why) = until_ended(connections, &ask, self.timeout, &mut again).await;
         self.tally.count(&begun, again, ending, why);
         ending
     }
 }
 
-/// One request that nobody counts.
+/// One request that nobody counts. Of a stream only its beginning.
 pub(crate) async fn ask_once(asked: &Asked, timeout: Duration) -> (Ending, String) {
     let ask = Ask { asked, body: asked.target.body_of(asked.method, 0) };
-    let mut connections = Connections::of(asked.kind, Http2::default());
-    within(timeout, until_ended(&mut connections, &ask, &mut Again::default())).await
-}
-
-async fn within(time: Duration, ended: impl Future<Output = (Ending, String)>) -> (Ending, String) {
-    timeout(time, ended).await.unwrap_or_else(|_| (Ending::TimedOut, format!("no whole answer in {time:?}")))
+    let (_stop, stop) = watch::channel(Stop::End);
+    let mut connections = Connections::of(asked.kind, Http2::default(), stop);
+    until_ended(&mut connections, &ask, timeout, &mut Again::default()).await
 }
 
 /// How often a request was done again, and why.
@@ -170,10 +181,31 @@ pub(crate) struct Again {
     pub(crate) resent: u64,
 }
 
-/// All attempts of a request.
-async fn until_ended(connections: &mut Connections, ask: &Ask<'_>, again: &mut Again) -> (Ending, String) {
+/// All attempts of a request, in this time.
+async fn until_ended(
+    connections: &mut Connections,
+    ask: &Ask<'_>,
+    patience: Duration,
+    again: &mut Again,
+) -> (Ending, String) {
+    let limit = connections.limit(patience);
+    let attempts = attempts(connections, ask, patience, again);
+    match limit {
+        None => attempts.await,
+        Some(limit) => timeout(limit, attempts)
+            .await
+            .unwrap_or_else(|_| (Ending::TimedOut, format!("no whole answer in {limit:?}"))),
+    }
+}
+
+async fn attempts(
+    connections: &mut Connections,
+    ask: &Ask<'_>,
+    patience: Duration,
+    again: &mut Again,
+) -> (Ending, String) {
     for _ in 0..=AGAIN {
-        match connections.attempt(ask).await {
+        match connections.attempt(ask, patience).await {
             Attempt::Ended(ending, why) => return (ending, why),
             Attempt::Unsent => again.reopened += 1,
             Attempt::Unprocessed => again.resent += 1,

@@ -8,9 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper::{
+    Response,
+    body::Incoming,
+    client::conn::http1::{Connection, SendRequest, handshake},
+};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::{
     client::{Ask, connect},
@@ -28,7 +31,7 @@ pub(crate) struct Http1 {
 
 /// A connection, and its two halves in hyper: they go on together, so that nothing happens between two requests that the
 /// client does not see.
-struct Open {
+pub(crate) struct Open {
     sender: SendRequest<Full<Bytes>>,
     /// None once it has ended: a request that it has not taken is given back when it is dropped, and not before.
     connection: Option<Running>,
@@ -59,30 +62,44 @@ impl Http1 {
         if let Some(mut open) = self.open.take() {
             return if open.stays().await { Ok(open) } else { Err(Attempt::Unsent) };
         }
-        let stream = connect(ask.addr()).await?;
-        Open::new(stream).await.map_err(|error| Seen::default().judge(&error))
+        Open::new(ask).await
     }
 }
 
 impl Open {
-    async fn new(stream: TcpStream) -> hyper::Result<Self> {
-        let notes = Rc::<Notes>::default();
-        let (sender, connection) = handshake(TokioIo::new(Wire::new(stream, notes.clone()))).await?;
+    /// A new connection.
+    pub(crate) async fn new(ask: &Ask<'_>) -> Result<Self, Attempt> {
+        let (stream, notes) = (connect(ask.addr()).await?, Rc::<Notes>::default());
+        let made = handshake(TokioIo::new(Wire::new(stream, notes.clone()))).await;
+        let (sender, connection) = made.map_err(|error| Seen::default().judge(&error))?;
         Ok(Self { sender, connection: Some(Box::pin(connection)), notes, is_used: false })
     }
 
     async fn attempt(&mut self, ask: &Ask<'_>) -> Attempt {
+        match self.head(ask).await {
+            Ok(answer) => self.rest(ask, answer).await,
+            Err(attempt) => attempt,
+        }
+    }
+
+    /// Sends the request and waits for the head of the answer.
+    pub(crate) async fn head(&mut self, ask: &Ask<'_>) -> Result<Response<Incoming>, Attempt> {
         self.notes.begin(std::mem::replace(&mut self.is_used, true));
         let answer = self.sender.send_request(ask.request().map(Full::new));
-        let answer = async {
-            let mut answer = answer.await?;
+        drive(&mut self.connection, answer).await.map_err(|error| self.judge(&error))
+    }
+
+    /// Waits for the end of the answer.
+    pub(crate) async fn rest(&mut self, ask: &Ask<'_>, mut answer: Response<Incoming>) -> Attempt {
+        let end = async {
             while let Some(frame) = answer.frame().await {
                 frame?;
             }
-            Ok(answer.status())
+            Ok(())
         };
-        match drive(&mut self.connection, answer).await {
-            Ok(status) => ask.answered(status),
+        let end: hyper::Result<()> = drive(&mut self.connection, end).await;
+        match end {
+            Ok(()) => ask.answered(answer.status()),
             Err(error) => self.judge(&error),
         }
     }

@@ -30,11 +30,12 @@
 //!
 //! How a request ended is told by what was seen at the socket, not by the words of an error: how many bytes of it were
 //! sent, how many bytes of the answer came, whether the other side had closed before. Modules in reading order:
-//! [`ending`] (the kinds, and the one place that decides between them), `wire` (what is seen), `http1`, `http2`, `client`,
+//! [`ending`] (the kinds, and the one place that decides between them), `wire` (what is seen), `http1`, `http2`, `events`, `client`,
 //! [`plan`], [`load`], [`table`].
 
 mod client;
 pub mod ending;
+mod events;
 mod http1;
 mod http2;
 pub mod load;

@@ -16,11 +16,18 @@ pub enum Kind {
     /// HTTP/2 without TLS and without an upgrade ("prior knowledge"), [`Plan::streams`] requests at a time on a connection.
     #[serde(rename = "h2")]
     Http2,
+    /// HTTP/1.1, an event stream on a connection of its own ([`Target::events`]), until the server ends it; then the next.
+    /// A stream is one request: it is answered if the server ends it properly, and cut short if it breaks off. Only GET.
+    #[serde(rename = "sse")]
+    Events,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::New, Self::KeepAlive, Self::Http2];
+    pub const ALL: [Self; 4] = [Self::New, Self::KeepAlive, Self::Http2, Self::Events];
+
+    /// Those that ask for [`Target::path`].
+    pub const REQUESTS: [Self; 3] = [Self::New, Self::KeepAlive, Self::Http2];
 
     /// As on the command line and in the table.
     #[must_use]
@@ -29,6 +36,7 @@ impl Kind {
             Self::New => "new",
             Self::KeepAlive => "keep-alive",
             Self::Http2 => "h2",
+            Self::Events => "sse",
         }
     }
 }
@@ -65,7 +73,7 @@ impl Method {
 }
 
 macro_rules! named {
-    ($type:ty) => {
+    ($type:ty, $said:ident) => {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(self.name())
@@ -76,16 +84,17 @@ macro_rules! named {
             type Err = String;
 
             fn from_str(text: &str) -> Result<Self, String> {
-                let found = Self::ALL.into_iter().find(|one| one.name().eq_ignore_ascii_case(text));
-                let names = || Self::ALL.map(|one| one.name().to_ascii_lowercase()).join(", ");
+                let found = Self::$said.into_iter().find(|one| one.name().eq_ignore_ascii_case(text));
+                let names = || Self::$said.map(|one| one.name().to_ascii_lowercase()).join(", ");
                 found.ok_or_else(|| format!("there are {}", names()))
             }
         }
     };
 }
 
-named!(Kind);
-named!(Method);
+// Event streams have a path of their own, and are asked for by that.
+named!(Kind, REQUESTS);
+named!(Method, ALL);
 
 /// Who is asked for what.
 #[derive(Clone, Debug)]
@@ -96,6 +105,8 @@ pub struct Target {
     pub authority: String,
     /// Path and query.
     pub path: String,
+    /// Path and query of an endless `text/event-stream`, for [`Kind::Events`].
+    pub events: Option<String>,
     /// What a POST carries. `{id}` in it is replaced by a number that no other request of the run has, and that stays the
     /// same when the request is sent again: a server that remembers them finds doubles.
     pub body: String,
@@ -113,6 +124,7 @@ impl Target {
             addr,
             authority: addr.to_string(),
             path: path.into(),
+            events: None,
             body: "evenkeel {id}".to_owned(),
             content_type: "text/plain".to_owned(),
             status: None,
@@ -157,12 +169,12 @@ impl Plan {
     /// The most clients a plan may have in all.
     pub const MAX_CLIENTS: usize = 10_000;
 
-    /// All kinds, both methods, 8 clients each, as fast as they can, on one thread.
+    /// All kinds but event streams, both methods, 8 clients each, as fast as they can, on one thread.
     #[must_use]
     pub fn new(target: Target) -> Self {
         Self {
             target,
-            kinds: Kind::ALL.to_vec(),
+            kinds: Kind::REQUESTS.to_vec(),
             methods: Method::ALL.to_vec(),
             clients: 8,
             rate: None,
@@ -174,7 +186,12 @@ impl Plan {
 
     /// The rows of the table, in its order.
     pub(crate) fn rows(&self) -> Vec<(Kind, Method)> {
-        self.kinds.iter().flat_map(|kind| self.methods.iter().map(|method| (*kind, *method))).collect()
+        let rows = self.kinds.iter().flat_map(|kind| self.methods.iter().map(|method| (*kind, *method)));
+        let mut rows: Vec<_> = rows.filter(|(kind, _)| *kind != Kind::Events).collect();
+        if self.kinds.contains(&Kind::Events) {
+            rows.push((Kind::Events, Method::Get));
+        }
+        rows
     }
 
     /// How much time lies between two requests of one client.
@@ -192,11 +209,14 @@ impl Plan {
         if clients > Self::MAX_CLIENTS {
             return Some(format!("{clients} clients are more than {}", Self::MAX_CLIENTS));
         }
-        let uri = http::Uri::builder().scheme("http").authority(self.target.authority.as_str());
-        let uri = uri.path_and_query(self.target.path.as_str()).build();
-        let fault = || format!("`{}` with `{}` is no URL", self.target.authority, self.target.path);
-        if uri.is_err() || !self.target.path.starts_with('/') {
-            return Some(fault());
+        if self.kinds.contains(&Kind::Events) && self.target.events.is_none() {
+            return Some("sse needs the path of an event stream".to_owned());
+        }
+        for path in [&self.target.path].into_iter().chain(&self.target.events) {
+            let uri = http::Uri::builder().scheme("http").authority(self.target.authority.as_str());
+            if uri.path_and_query(path.as_str()).build().is_err() || !path.starts_with('/') {
+                return Some(format!("`{}` with `{path}` is no URL", self.target.authority));
+            }
         }
         http::HeaderValue::from_str(&self.target.content_type).err().map(|error| format!("media type: {error}"))
     }

@@ -176,7 +176,8 @@ impl Tally {
             counted.endings[ending as usize] += 1;
             counted.resent += again.resent;
             counted.reopened += again.reopened;
-            if ending == Ending::Answered {
+            // How long a stream lasts is no latency.
+            if ending == Ending::Answered && self.kind != Kind::Events {
                 let histogram = if is_around { &mut counted.around } else { &mut counted.calm };
                 histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
             }

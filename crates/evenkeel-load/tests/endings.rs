@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails loudly")]
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     thread,
     time::Duration,
 };
@@ -52,7 +52,7 @@ fn row(table: &Table) -> Row {
 #[test]
 fn nothing_listens() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for kind in Kind::ALL {
+    for kind in Kind::REQUESTS {
         let row = row(&after(plan(addr, kind, Method::Get), 3));
         assert!(row.refused == row.requests, "{row:?}");
     }
@@ -114,7 +114,7 @@ fn no_answer_in_time() {
     let addr = server(|_, stream| {
         thread::spawn(move || std::io::copy(&mut &stream, &mut std::io::sink()));
     });
-    for kind in Kind::ALL {
+    for kind in Kind::REQUESTS {
         let hasty = Plan { timeout: Duration::from_millis(100), ..plan(addr, kind, Method::Get) };
         let row = row(&after(hasty, 2));
         assert!(row.timed_out == row.requests, "{row:?}");
@@ -157,6 +157,115 @@ fn http2_sends_again_what_was_refused_and_counts_it_r4_1b() {
     });
     let row = row(&after(plan(addr, Kind::Http2, Method::Post), 10));
     assert!(row.answered == row.requests && row.resent == row.requests, "{row:?}");
+}
+
+const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+fn events(addr: SocketAddr) -> Plan {
+    let target = Target { events: Some("/events".to_owned()), ..Target::new(addr, "/") };
+    Plan { target, ..plan(addr, Kind::Events, Method::Get) }
+}
+
+#[test]
+fn an_event_stream_that_the_server_ends_is_followed_by_the_next_r4_1b() {
+    let addr = server(|_, mut stream| {
+        head(&stream);
+        stream.write_all(&[STREAM, b"9\r\ndata: 1\n\n\r\n0\r\n\r\n"].concat()).unwrap();
+    });
+    let row = row(&after(events(addr), 3));
+    assert!(row.answered == row.requests && row.around.max_ms == 0.0, "{row:?}");
+}
+
+#[test]
+fn an_event_stream_that_breaks_off_is_lost_r4_1b() {
+    let addr = server(|_, mut stream| {
+        head(&stream);
+        stream.write_all(&[STREAM, b"9\r\ndata: 1\n\n\r\n"].concat()).unwrap();
+    });
+    let row = row(&after(events(addr), 3));
+    assert!(row.cut_short == row.requests, "{row:?}");
+}
+
+#[test]
+fn an_event_stream_that_goes_on_is_left_at_the_end() {
+    let (told, begun) = std::sync::mpsc::channel();
+    let addr = server(move |_, mut stream| {
+        head(&stream);
+        stream.write_all(STREAM).unwrap();
+        told.send(()).unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    });
+    let load = Load::start(Plan { timeout: Duration::from_secs(3_600), ..events(addr) }).unwrap();
+    begun.recv_timeout(PATIENCE).unwrap();
+    let row = row(&load.end());
+    assert_eq!((row.requests, row.answered), (1, 1), "{row:?}");
+}
+
+#[test]
+fn what_is_no_event_stream_is_a_bad_answer() {
+    let addr = server(|_, mut stream| {
+        head(&stream);
+        stream.write_all(OK).unwrap();
+    });
+    let row = row(&after(events(addr), 2));
+    assert!(row.bad == row.requests, "{row:?}");
+    let fault = Load::start(plan(addr, Kind::Events, Method::Get)).unwrap_err();
+    assert!(fault.to_string().contains("sse needs the path"), "{fault}");
+}
+
+/// Reads frames up to the first request, and gives back its stream.
+fn first_request(mut stream: &TcpStream) -> u32 {
+    stream.read_exact(&mut [0; 24]).unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; usize::try_from(length).unwrap()]).unwrap();
+        if head[3] == 1 {
+            return u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        }
+    }
+}
+
+/// Leaves every other connection with this GOAWAY as soon as a request has come, and serves the rest.
+fn server_that_leaves(last_stream: impl Fn(u32) -> u32 + Send + 'static) -> SocketAddr {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    server(move |number, mut stream| {
+        if number % 2 == 0 {
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+            let last = last_stream(first_request(&stream)).to_be_bytes();
+            stream.write_all(&[&[0, 0, 8, 7, 0, 0, 0, 0, 0][..], &last, &[0; 4]].concat()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            // What the client still sends must not turn the close into a reset.
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+            return;
+        }
+        stream.set_nonblocking(true).unwrap();
+        runtime().block_on(async {
+            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                respond.send_response(ok(), true).unwrap();
+                connection.graceful_shutdown();
+            }
+        });
+    })
+}
+
+#[test]
+fn http2_sends_again_what_lies_beyond_the_last_stream_of_a_goaway_a_post_too_r4_1b() {
+    let addr = server_that_leaves(|_| 0);
+    let table = after(plan(addr, Kind::Http2, Method::Post), 10);
+    let row = row(&table);
+    assert!(row.answered == row.requests && row.resent > 0, "{row:?} {:?}", table.losses);
+}
+
+#[test]
+fn http2_loses_what_a_goaway_has_taken_and_nobody_answers_r4_1b() {
+    let addr = server_that_leaves(|stream| stream);
+    let table = after(plan(addr, Kind::Http2, Method::Post), 10);
+    let row = row(&table);
+    assert!(row.unanswered > 0 && row.resent == 0, "{row:?} {:?}", table.losses);
 }
 
 #[test]

@@ -127,7 +127,11 @@ impl Report {
                 any(|row| row.kind == Kind::Http2 && row.unanswered + row.raced > 0),
                 "h2: send GOAWAY, keep serving for a while, then name the last stream in a second GOAWAY",
             ),
-            (any(|row| row.cut_short > 0), "cut short: wait for answers in flight before exiting"),
+            (any(|row| row.kind == Kind::Events && row.cut_short > 0), "sse: end event streams when a stop begins"),
+            (
+                any(|row| row.kind != Kind::Events && row.cut_short > 0),
+                "cut short: wait for answers in flight before exiting",
+            ),
             (any(|row| row.timed_out > 0), "late: a restart takes longer than a request may (--timeout)"),
             (any(|row| row.bad > 0), "bad: an answer during a restart was not a proper one; start serving later"),
             (any(|row| row.hindered > 0), "ports or descriptors of this machine ran out: fewer --clients, or a --rate"),

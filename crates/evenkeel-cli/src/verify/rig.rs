@@ -54,6 +54,7 @@ impl<'a> Rig<'a> {
         if let Some(path) = &asked.path {
             target.path.clone_from(path);
         }
+        target.events.clone_from(&asked.events);
         target.body.clone_from(&asked.body);
         target.content_type.clone_from(&asked.content_type);
         target.status = asked.status;

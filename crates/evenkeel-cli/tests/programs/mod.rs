@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::print_stderr, reason = "each user needs some of it; programs say that they serve")]
 
 use std::{
+    convert::Infallible,
     fs,
     net::TcpListener,
     path::Path,
@@ -14,8 +15,9 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::get};
-use evenkeel::App;
+use axum::{Router, body::Body, routing::get};
+use evenkeel::{App, Draining};
+use futures_util::stream;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,6 +33,20 @@ fn router() -> Router {
     Router::new().route("/", get(work).post(work))
 }
 
+/// An event every 5 ms, until a stop begins.
+fn events() -> Router {
+    let events = async |draining: Draining| {
+        let events = stream::unfold(draining, async |draining| {
+            tokio::select! {
+                () = draining.requested() => None,
+                () = tokio::time::sleep(Duration::from_millis(5)) => Some((Ok::<_, Infallible>("data: 1\n\n"), draining)),
+            }
+        });
+        ([("content-type", "text/event-stream")], Body::from_stream(events))
+    };
+    Router::new().route("/events", get(events))
+}
+
 /// An Evenkeel program with one HTTP component. It has directories of its own, so that two can be side by side.
 pub(crate) fn serve_with_evenkeel() {
     let dir = tempfile::tempdir().unwrap();
@@ -41,7 +57,7 @@ pub(crate) fn serve_with_evenkeel() {
 pub(crate) fn evenkeel_in(dir: &Path, addr: &str, command: &str) -> u8 {
     let place = |name: &str| dir.join(name).display().to_string();
     let app = App::new("served");
-    let _ = app.http("http", (), addr, |()| router());
+    let _ = app.http("http", (), addr, |()| router().merge(events()));
     let (run, state) = (place("run"), place("state"));
     let mut arguments = vec!["served", command, "--runtime-dir", &run];
     if command == "run" {
