@@ -253,6 +253,19 @@ fn a_restart_command_that_fails_is_told_of_r2_5d() {
     );
 }
 
+#[test]
+fn what_a_program_does_not_speak_is_left_out_and_that_is_said_unless_it_was_wished_for_r2_5d() {
+    let Some(server) = Server::start() else { return };
+    let options = ["--url", &server.url, "--restart-command", "true", "--restarts", "1", "--between", "10ms"];
+    let (output, json) = verify(&options);
+    assert_eq!(output.status.code(), Some(0), "{json:#}");
+    assert_eq!(json["left_out"][0]["what"], "h2", "{json:#}");
+    assert!(json["table"]["rows"].as_array().unwrap().iter().all(|row| row["kind"] != "h2"), "{json:#}");
+    let (output, _) = verify(&[&options[..], &["--kinds", "h2"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(10) && said.contains("--kinds new,keep-alive"), "{said}");
+}
+
 /// A server that is there already, as a service would be.
 struct Server {
     url: String,
