@@ -40,9 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> ExitCode {
-    println!(
-        "{RESTARTS} restarts of Evenkeel's program, {OF_PEERS} of a peer's; lost by kind of client"
-    );
+    println!("{RESTARTS} restarts of Evenkeel's program, {OF_PEERS} of a peer's; lost by kind of client");
     println!("{:<40} {:>8} {:>6} {:>5} {:>5} {:>5} {:>4}", "", "requests", "a sec.", "new", "keep", "h2", "ms");
     let (mut kept, mut rates, mut longest) = (true, Vec::new(), Vec::new());
     let mut ours = |name: String, json: &Value| {
