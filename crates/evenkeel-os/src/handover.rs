@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use crate::sys::handover::{Line, end_of, is_there};
+pub use crate::sys::handover::{Line, is_there};
 use crate::{
     env::{Env, non_empty},
     sockets::{PASSED_BY, name_passed},
@@ -47,14 +47,58 @@ pub enum Heard {
     Gone,
 }
 
-/// A process that was started to take over.
+/// A process that was started to take over. Dropping it neither ends it nor waits for it.
 #[derive(Debug)]
 pub struct Successor {
-    /// The process. Dropping it neither ends it nor waits for it.
-    pub child: Child,
+    pid: u32,
+    /// Where it is a child of this process, and not of the service manager.
+    child: Option<Child>,
     /// The line to it.
     pub line: Line,
 }
+
+impl Successor {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it ended; `None` if it has not within this time.
+    pub fn ended(&mut self, within: Duration) -> Option<String> {
+        match &mut self.child {
+            Some(child) => handover::end_of(child, within).ok().flatten().map(|status| status.to_string()),
+            None => handover::is_gone(self.pid, within).then(|| "ended".to_owned()),
+        }
+    }
+
+    /// Ends it at once.
+    pub fn kill(mut self) {
+        match &mut self.child {
+            Some(child) => {
+                // Gone already is as good.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            None => handover::kill(self.pid),
+        }
+    }
+}
+
+/// How a successor is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// This process is its parent, and learns how it ends.
+    Here,
+    /// It is an orphan from the beginning, so that process 1, or whoever adopts orphans, is its parent. A service manager can
+    /// then watch over it; of another's child it would not notice the end.
+    Manager,
+}
+
+/// How long a process may take from its start to its first word.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+/// What a successor says first, before its process id.
+const HERE: &str = "here ";
 
 impl Origin {
     /// Of this process. Ask early: the current directory may change.
@@ -93,14 +137,40 @@ impl Origin {
 ///
 /// # Errors
 /// The program cannot be started, or no descriptor is left.
-pub fn launch(origin: &Origin, listeners: &[(String, TcpListener)]) -> io::Result<Successor> {
+pub fn launch(origin: &Origin, listeners: &[(String, TcpListener)], parent: Parent) -> io::Result<Successor> {
     let mut command = origin.command();
     let (ours, theirs) = Line::pair()?;
     let number = handover::pass_on(&mut command, listeners.iter().map(|(_, listener)| listener), Some(&theirs))?;
     name_passed(&mut command, listeners.iter().map(|(name, _)| name.as_str()))?;
     command.env(PASSED_BY, std::process::id().to_string()).env_remove("LISTEN_PID").env(LINE, number.to_string());
-    let child = command.spawn()?;
-    Ok(Successor { child, line: ours })
+    // It was meant for this process; without it, the watchdog is for whoever is the main process.
+    command.env_remove("WATCHDOG_PID");
+    if parent == Parent::Here {
+        let child = command.spawn()?;
+        return introduced(Successor { pid: child.id(), child: Some(child), line: ours });
+    }
+    handover::orphan(&mut command);
+    // What was spawned has only made the orphan, and is gone.
+    command.spawn()?.wait()?;
+    introduced(Successor { pid: 0, child: None, line: ours })
+}
+
+/// Hears who it is.
+fn introduced(mut successor: Successor) -> io::Result<Successor> {
+    match successor.line.hear(Some(Instant::now() + FIRST_WORD))? {
+        Heard::Said(said) if let Some(pid) = said.strip_prefix(HERE).and_then(|pid| pid.parse().ok()) => {
+            successor.pid = pid;
+            Ok(successor)
+        }
+        Heard::Gone => {
+            let how = successor.ended(Duration::from_secs(1)).map(|how| format!(" ({how})")).unwrap_or_default();
+            Err(io::Error::other(format!("it ended before its first word{how}")))
+        }
+        heard => {
+            successor.kill();
+            Err(io::Error::other(format!("it does not introduce itself: {heard:?}")))
+        }
+    }
 }
 
 /// Becomes the program anew, in this process and with these listening sockets: the process id stays. Does not return where
@@ -117,7 +187,8 @@ pub fn become_anew(origin: &Origin, listeners: &[(String, TcpListener)]) -> io::
     handover::exec(&mut command)
 }
 
-/// The line to the process before, if this one was started by [`launch`]. It can be taken once.
+/// The line to the process before, if this one was started by [`launch`]; that one has heard who this is. It can be taken
+/// once.
 ///
 /// # Errors
 /// The variable is there but wrong: not a number, or a descriptor that is no such line.
@@ -125,7 +196,10 @@ pub fn predecessor(env: Env<'_>) -> io::Result<Option<Line>> {
     let Some(number) = text(env, LINE) else { return Ok(None) };
     let number = number.parse().map_err(|_| io::Error::other(format!("`{LINE}={number}` is not a number")))?;
     // A grandchild inherits the variable, but not the line.
-    if is_launched(env) { handover::take(number) } else { Ok(None) }
+    let Some(line) = (if is_launched(env) { handover::take(number)? } else { None }) else { return Ok(None) };
+    // Nobody may be there any more, which is heard later.
+    let _ = line.say(&format!("{HERE}{}", std::process::id()));
+    Ok(Some(line))
 }
 
 /// Whether the descriptors of this process are from the process that names itself in [`PASSED_BY`], even if that one has
@@ -139,14 +213,19 @@ fn text(env: Env<'_>, name: &str) -> Option<String> {
     non_empty(env, name).and_then(|value| value.into_string().ok())
 }
 
-/// Why this process must keep its id, so that another cannot take its place; `None` if one can.
+/// Why this process must keep its id, so that another cannot take its place; `None` if one can. A service manager that
+/// listens can be told of the other.
 #[must_use]
-pub fn keeps_its_id(env: Env<'_>, pid: u32) -> Option<String> {
+pub fn keeps_its_id(env: Env<'_>, pid: u32, has_manager: bool) -> Option<String> {
     if pid == 1 {
         return Some("this is process 1: when it ends, so does its container".to_owned());
     }
-    let main = text(env, "INVOCATION_ID").is_some() && text(env, "SYSTEMD_EXEC_PID") == Some(pid.to_string());
-    main.then(|| "this is the main process of a systemd service: when it ends, so does the service".to_owned())
+    let main =
+        !has_manager && text(env, "INVOCATION_ID").is_some() && text(env, "SYSTEMD_EXEC_PID") == Some(pid.to_string());
+    main.then(|| {
+        "this is the main process of a systemd service that is not `Type=notify`: when it ends, so does the service"
+            .to_owned()
+    })
 }
 
 impl Line {
@@ -192,9 +271,10 @@ mod tests {
             "SYSTEMD_EXEC_PID" => Some("4711".into()),
             _ => None,
         };
-        assert!(keeps_its_id(&|_| None, 1).is_some());
-        assert!(keeps_its_id(&|_| None, 4711).is_none());
-        assert!(keeps_its_id(&unit, 4711).is_some());
-        assert!(keeps_its_id(&unit, 4712).is_none(), "a child of it may be replaced");
+        assert!(keeps_its_id(&|_| None, 1, false).is_some());
+        assert!(keeps_its_id(&|_| None, 4711, false).is_none());
+        assert!(keeps_its_id(&unit, 4711, false).is_some());
+        assert!(keeps_its_id(&unit, 4711, true).is_none(), "the manager is told of another main process");
+        assert!(keeps_its_id(&unit, 4712, false).is_none(), "a child of it may be replaced");
     }
 }

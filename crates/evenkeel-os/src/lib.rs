@@ -19,7 +19,7 @@
 //! | [`sockets`] | where do sockets differ between systems? |
 //! | [`handover`] | how does one process leave its place to the next? |
 //! | [`children`] | how is a program started in this one's place, stopped, waited for? |
-//! | [`notify`] | has a program that was started said that it is ready? |
+//! | [`notify`] | what is said to a service manager, and by a program to us? |
 //! | [`threads`] | what is that thread doing? |
 //! | [`exit`] | how does the process end when nothing else works? |
 //!

@@ -13,7 +13,7 @@ use std::{
 
 use evenkeel_os::{
     env::process_env,
-    handover::{Heard, Origin, become_anew, launch, predecessor},
+    handover::{Heard, Origin, Parent, become_anew, launch, predecessor},
     sockets::{PASSED_BY, inherited, pass_on},
 };
 
@@ -27,19 +27,22 @@ fn alone(test: &str) -> Command {
 }
 
 #[test]
-#[ignore = "started by the test below"]
+#[ignore = "runs as a child of the test below"]
 fn old_and_new() {
     match predecessor(&process_env).unwrap() {
         Some(line) => new(line),
-        None => old(),
+        None => {
+            old(Parent::Here);
+            old(Parent::Manager);
+        }
     }
     assert!(predecessor(&process_env).unwrap().is_none(), "taken once");
 }
 
-fn old() {
+fn old(parent: Parent) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut next = launch(&Origin::here(), &[("api".to_owned(), listener)]).unwrap();
+    let mut next = launch(&Origin::here(), &[("api".to_owned(), listener)], parent).unwrap();
     let heard = next.line.hear(Some(Instant::now() + PATIENCE)).unwrap();
     assert_eq!(heard, Heard::Said("here with api and a second line".to_owned()));
     assert_eq!(next.line.hear(Some(Instant::now())).unwrap(), Heard::Nothing);
@@ -47,8 +50,9 @@ fn old() {
     let mut text = String::new();
     client.read_to_string(&mut text).unwrap();
     assert_eq!(text, "the new one");
-    drop(next.line);
-    assert!(next.child.wait().unwrap().success());
+    next.line.say("go").unwrap();
+    let how = next.ended(PATIENCE).unwrap();
+    assert_eq!(how, if parent == Parent::Here { "exit status: 0" } else { "ended" });
 }
 
 fn new(mut line: evenkeel_os::handover::Line) {
@@ -58,7 +62,7 @@ fn new(mut line: evenkeel_os::handover::Line) {
     let (mut client, _) = sockets[0].listener.accept().unwrap();
     client.write_all(b"the new one").unwrap();
     drop(client);
-    assert_eq!(line.hear(None).unwrap(), Heard::Gone);
+    assert_eq!(line.hear(None).unwrap(), Heard::Said("go".to_owned()));
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn r4_1b_a_new_process_of_the_same_program_gets_the_sockets_and_a_line() {
 }
 
 #[test]
-#[ignore = "started by the test below"]
+#[ignore = "runs as a child of the test below"]
 fn first_and_second_life() {
     let sockets = inherited(&process_env).unwrap();
     if std::env::var_os(PASSED_BY).is_some() {

@@ -11,7 +11,7 @@ use evenkeel_os::{env::process_env, sockets};
 
 /// The other process of the test below: it answers one client on each socket that it was given.
 #[test]
-#[ignore = "started by the other test"]
+#[ignore = "runs as a child of the other test"]
 fn the_new_process() {
     for inherited in sockets::inherited(&process_env).unwrap() {
         let (mut client, _) = inherited.listener.accept().unwrap();

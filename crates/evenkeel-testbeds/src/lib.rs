@@ -16,6 +16,8 @@
 //! is not installed, `start` prints `SKIPPED: reason`, which the test run counts, and gives `None`; a server that is
 //! installed and does not come up fails the test, with the end of its log.
 //!
+//! [`Systemd`] is a service manager with units of the test's own, in namespaces of its own.
+//!
 //! Servers that refuse to run as root run as `nobody` then. Whatever happens to the test, its server does not outlive it:
 //! a guard process kills it when the test's process is gone.
 
@@ -27,11 +29,13 @@ mod mariadb;
 mod postgres;
 mod process;
 mod redis;
+mod systemd;
 
 pub use find::free_port;
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use systemd::Systemd;
 
 /// The user of every server, where it has users.
 pub const USER: &str = "keel";

@@ -11,12 +11,12 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use evenkeel_load::{Load, Plan, Table, Target};
 use evenkeel_torture::{process::Process, table::End};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// Nothing here takes longer, not even on a machine that is busy with something else.
@@ -229,21 +229,21 @@ fn a_new_process_whose_predecessor_was_killed_takes_its_place_r4_1b() {
     orders.first.until_log("is gone without a word; this one takes its place").unwrap();
     assert!(!asking.wait().unwrap().success());
     // It starts still, but it is the instance that commands reach.
+    let until = Instant::now() + PATIENCE;
     let status = loop {
         let status = orders.ask(["status", "--json"]);
         if status.status.success() {
             break status;
         }
+        assert!(Instant::now() < until, "{}", orders.first.log());
     };
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(
         (status["pid"].as_i64(), status["state"].as_str()),
         (Some(new.as_raw_nonzero().get().into()), Some("starting"))
     );
-    orders.ask(["stop"]);
-    while test_kill_process(new).is_ok() {
-        thread::yield_now();
-    }
+    orders.stop();
+    orders.first.until_log("the service has terminated").unwrap();
 }
 
 #[test]

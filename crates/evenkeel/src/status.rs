@@ -74,7 +74,6 @@ impl Status {
     }
 
     /// Of a service that has not said anything yet.
-    #[cfg(feature = "http")]
     pub(crate) fn unknown() -> Self {
         let (state, pid) = (Service::Initialized.word().to_owned(), std::process::id());
         Self { state, ready: false, pid, up_ms: 0, admin: None, components: Vec::new() }

@@ -17,7 +17,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{AddressFamily, sockopt::socket_domain},
-    process::{Pid, PidfdFlags, pidfd_open, test_kill_process},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, test_kill_process},
 };
 
 use super::{
@@ -54,6 +54,13 @@ impl Line {
         line.push('\n');
         self.stream.set_write_timeout(Some(Duration::from_secs(1)))?;
         (&self.stream).write_all(line.as_bytes())
+    }
+
+    /// Waits until the process that made the line is gone whole, with all locks that it held, `within` at most. Its end of
+    /// the line may be gone a little earlier.
+    #[must_use]
+    pub fn maker_gone(&self, within: Duration) -> bool {
+        peer::process_of(self.stream.as_fd()).is_ok_and(|maker| is_gone(maker, within))
     }
 
     /// A second handle of the same end, to speak on from another thread.
@@ -99,31 +106,62 @@ pub(crate) fn pass_on<'a>(
 /// Whether there is a process with this id, as far as this one may know.
 #[must_use]
 pub fn is_there(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
+    pid_of(pid).is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
 }
 
 /// How a child process ended; `None` if it has not within this time.
-///
-/// # Errors
-/// It is no child of this process any more, or no descriptor is left.
-pub fn end_of(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+pub(crate) fn end_of(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+    await_end(&pidfd_open(Pid::from_child(child), PidfdFlags::empty())?, within)?;
+    child.try_wait()
+}
+
+/// Whether a process is gone, by then at the latest.
+pub(crate) fn is_gone(pid: u32, within: Duration) -> bool {
+    let watched = pid_of(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    match watched {
+        Some(Ok(watched)) => await_end(&watched, within).is_ok_and(|ended| ended),
+        Some(Err(error)) => error == Errno::SRCH,
+        None => true,
+    }
+}
+
+/// Ends a process at once, if it is there.
+pub(crate) fn kill(pid: u32) {
+    if let Some(pid) = pid_of(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+fn pid_of(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+fn await_end(watched: &OwnedFd, within: Duration) -> io::Result<bool> {
     let until = Instant::now() + within;
-    let watched = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&watched, PollFlags::IN)], Some(&left)) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(watched, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Makes the process that `command` starts an orphan: between fork and exec it forks again, and what was started first ends.
+pub(crate) fn orphan(command: &mut Command) {
+    let fork_again = || {
+        // SAFETY: this is the only thread of a process that was forked to exec; in it, fork and _exit are
+        // async-signal-safe, and neither of the two touches what another thread may have held.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(()),
+            // SAFETY: as above; nothing is unwound, no buffer is flushed twice.
+            _ => unsafe { libc::_exit(0) },
+        }
+    };
+    // SAFETY: between fork and exec it only calls fork, _exit and reads errno: no allocation, no lock.
+    unsafe { command.pre_exec(fork_again) };
 }
 
 /// Becomes another program. Comes back only with an error.

@@ -9,6 +9,7 @@ pub(crate) mod exit;
 pub(crate) mod files;
 pub(crate) mod handover;
 pub(crate) mod interrupt;
+pub(crate) mod notifications;
 pub(crate) mod notify;
 mod peer;
 pub(crate) mod platform;

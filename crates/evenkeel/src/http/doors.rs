@@ -68,6 +68,11 @@ pub(crate) enum Leaving {
 }
 
 impl Doors {
+    /// Whether a socket of this name was opened by the program itself, and is not the admin listener.
+    pub(crate) fn is_own(name: &str) -> bool {
+        name.strip_prefix(OWN).is_some_and(|name| name != ADMIN)
+    }
+
     /// Takes what this process was given.
     pub(crate) fn fill(&self, inherited: Vec<Inherited>) {
         let doors = inherited.into_iter().map(|Inherited { name, listener }| {

@@ -9,7 +9,6 @@ use std::{
     io,
     net::{IpAddr, TcpListener},
     sync::{Arc, Mutex, atomic::Ordering},
-    time::Duration,
 };
 
 use axum::{
@@ -22,24 +21,17 @@ use axum::{
 };
 use evenkeel_http::{Limits, Listener, Server};
 use evenkeel_os::threads::spawn_named;
-use evenkeel_plan::lifecycle::Service;
 use serde::Serialize;
 use serde_json::json;
-use tokio::{
-    runtime::{Builder, Handle},
-    sync::{mpsc::UnboundedSender, oneshot},
-};
+use tokio::{runtime::Builder, sync::oneshot};
 
+use super::vital::{Heard, Vital};
 use crate::{
-    driver::{Message, Shared},
     lease::lock,
-    polls::{self, Busy},
     probes::{self, Answer, OWN_PATHS, Probes, Pulse},
     status::Status,
 };
 
-/// The engine answers within microseconds; without an answer for this long it is stuck.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Probes are few, and nobody else has business here.
 const CONNECTIONS: usize = 64;
 
@@ -49,41 +41,18 @@ pub(super) struct Admin {
     _end: oneshot::Sender<()>,
 }
 
-/// Whom it asks.
-pub(super) struct Source {
-    pub(super) outbox: UnboundedSender<Message>,
-    pub(super) shared: Arc<Shared>,
-    /// Where components run.
-    pub(super) user: Handle,
-}
-
 /// What the handlers share.
 struct Desk {
-    source: Source,
+    vital: Vital,
     probes: Probes,
     pulse: Mutex<Pulse>,
-    last: Mutex<Status>,
-}
-
-/// What the engine said.
-enum Heard {
-    Now(Status),
-    /// It has ended; this is what was last known.
-    Over(Status),
-    /// It does not answer; this is what was last known.
-    Silent(Status),
 }
 
 impl Admin {
     /// Begins to answer.
-    pub(super) fn serve(listener: TcpListener, probes: Probes, source: Source) -> io::Result<Self> {
+    pub(super) fn serve(listener: TcpListener, probes: Probes, vital: Vital) -> io::Result<Self> {
         let url = format!("http://{}", listener.local_addr()?);
-        let desk = Arc::new(Desk {
-            pulse: Mutex::new(Pulse::new(probes.failure_threshold)),
-            last: Mutex::new(Status::unknown()),
-            source,
-            probes,
-        });
+        let desk = Arc::new(Desk { pulse: Mutex::new(Pulse::new(probes.failure_threshold)), vital, probes });
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (end, ended) = oneshot::channel::<()>();
         spawn_named("evenkeel-admin", move || runtime.block_on(answer_until(ended, listener, desk)))?;
@@ -126,12 +95,12 @@ fn routes(desk: Arc<Desk>) -> Router {
 impl Desk {
     async fn startup(&self) -> Response {
         let ran = self.ran();
-        answered(&probes::startup(&self.heard().await.into_status(), ran))
+        answered(&probes::startup(&self.vital.heard().await.into_status(), ran))
     }
 
     async fn readiness(&self) -> Response {
         let ran = self.ran();
-        let answer = match self.heard().await {
+        let answer = match self.vital.heard().await {
             Heard::Now(status) | Heard::Over(status) => probes::readiness(&status, ran),
             // Nobody knows; no traffic is the safe side.
             Heard::Silent(status) => probes::readiness(&Status { ready: false, ..status }, ran),
@@ -140,13 +109,13 @@ impl Desk {
     }
 
     async fn liveness(&self) -> Response {
-        let status = self.heard().await.into_status();
+        let status = self.vital.heard().await.into_status();
         let answer = probes::liveness(&status, &lock(&self.pulse));
         answered(&answer)
     }
 
     async fn status(&self) -> Response {
-        fresh(StatusCode::OK, &self.heard().await.into_status())
+        fresh(StatusCode::OK, &self.vital.heard().await.into_status())
     }
 
     fn index(&self) -> Response {
@@ -156,38 +125,7 @@ impl Desk {
     }
 
     fn ran(&self) -> bool {
-        self.source.shared.ran.load(Ordering::Acquire)
-    }
-
-    async fn heard(&self) -> Heard {
-        let (reply, answer) = oneshot::channel();
-        if self.source.outbox.send(Message::Status(reply)).is_err() {
-            return self.over();
-        }
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(status)) => {
-                lock(&self.last).clone_from(&status);
-                Heard::Now(status)
-            }
-            Ok(Err(_)) => self.over(),
-            Err(_) => Heard::Silent(lock(&self.last).clone()),
-        }
-    }
-
-    fn over(&self) -> Heard {
-        let state: Service = *self.source.shared.service.borrow();
-        Heard::Over(Status { state: state.word().to_owned(), ready: false, ..lock(&self.last).clone() })
-    }
-
-    /// How it is stuck at this moment, given what held the threads a look ago.
-    async fn stuck(&self, before: &[Busy], now: &[Busy]) -> Option<String> {
-        if let Heard::Silent(_) = self.heard().await {
-            return Some(format!("the engine has not answered for {} s", PATIENCE.as_secs()));
-        }
-        let held: Vec<&Busy> = now.iter().filter(|busy| busy.of_runtime && before.contains(busy)).collect();
-        let all = held.len() >= self.source.user.metrics().num_workers();
-        let threads: Vec<&str> = held.iter().map(|busy| busy.thread.as_str()).collect();
-        all.then(|| format!("code that does not yield holds every runtime thread: {}", threads.join(", ")))
+        self.vital.shared.ran.load(Ordering::Acquire)
     }
 }
 
@@ -198,18 +136,9 @@ async fn watch(desk: &Desk) {
     let mut before = Vec::new();
     loop {
         looks.tick().await;
-        let now = polls::under_way();
-        let stuck = desk.stuck(&before, &now).await;
+        let (stuck, now) = desk.vital.look(&before).await;
         lock(&desk.pulse).look(stuck);
         before = now;
-    }
-}
-
-impl Heard {
-    fn into_status(self) -> Status {
-        match self {
-            Self::Now(status) | Self::Over(status) | Self::Silent(status) => status,
-        }
     }
 }
 

@@ -26,6 +26,12 @@ impl Front {
         self.doors.copies()
     }
 
+    /// The same of those that this program opened itself, under names that tell so to the next process.
+    pub(super) fn own_copies(&self) -> io::Result<Vec<(String, TcpListener)>> {
+        let copies = self.doors.copies()?;
+        Ok(copies.into_iter().filter(|(name, _)| Doors::is_own(name)).collect())
+    }
+
     /// Another process has the sockets from now on.
     pub(super) fn leave_to_successor(&self) {
         self.doors.leave(Leaving::ToSuccessor);
@@ -63,6 +69,10 @@ impl Front {
     }
 
     pub(super) fn copies(&self) -> io::Result<Vec<(String, TcpListener)>> {
+        Ok(Vec::new())
+    }
+
+    pub(super) fn own_copies(&self) -> io::Result<Vec<(String, TcpListener)>> {
         Ok(Vec::new())
     }
 

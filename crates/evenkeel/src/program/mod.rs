@@ -10,6 +10,7 @@ mod control;
 mod doctor;
 mod front;
 mod guardian;
+mod herald;
 mod last_flush;
 mod last_words;
 mod line;
@@ -18,6 +19,7 @@ mod restart;
 mod seat;
 mod service;
 mod take_over;
+mod vital;
 mod watchdog;
 
 /// The locks of [`watchdog`]; a test puts others in their place.

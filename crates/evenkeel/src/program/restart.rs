@@ -12,6 +12,7 @@
 //!
 //! | | message | means |
 //! |---|---|---|
+//! | `<-` | `here PID` | it has begun |
 //! | `<-` | `running` | all essential components are ready, connections are accepted |
 //! | `->` | `prove` | this process accepts no connection for now: show that you do |
 //! | `<-` | `proved` / `failed WHY` | a request through each listening socket was answered, or not |
@@ -29,7 +30,7 @@ use std::{
 use evenkeel_events::Event;
 use evenkeel_os::{
     env::process_env,
-    handover::{Heard, Line, Origin, Successor, become_anew, end_of, keeps_its_id, launch},
+    handover::{Heard, Line, Origin, Parent, Successor, become_anew, keeps_its_id, launch},
     threads::spawn_named,
 };
 use evenkeel_plan::{cause::Cause, lifecycle::Service, limit::seconds};
@@ -157,7 +158,7 @@ impl Restart {
     /// Returns when the new process has the place and this service has been told to stop: the new process's number.
     pub(super) fn hand_over(&self, within: Duration, started: impl FnOnce(u32)) -> Result<u32, NotRestarted> {
         let turn = self.begin()?;
-        if let Some(why) = keeps_its_id(&process_env, std::process::id()) {
+        if let Some(why) = keeps_its_id(&process_env, std::process::id(), self.has_manager()) {
             let hint = "use `restart --stop-first`: it keeps the process id, and connections wait meanwhile";
             return Err(NotRestarted::new(why, hint));
         }
@@ -170,7 +171,7 @@ impl Restart {
             let program = self.origin.program().display();
             NotRestarted::new(format!("cannot start {program}: {error}"), "look at the file and its permissions")
         })?;
-        let pid = next.child.id();
+        let pid = next.pid();
         turn.speaks_by(&next.line);
         started(pid);
         Event::Note { text: &format!("restart: process {pid} is starting beside this one") }.log();
@@ -228,6 +229,15 @@ impl Restart {
         matches!(*lock(&self.state), State::Anew)
     }
 
+    fn seat(&self) -> Option<Arc<Seat>> {
+        self.seat.get().and_then(std::sync::Weak::upgrade)
+    }
+
+    /// Whether a service manager can be told who the main process is.
+    fn has_manager(&self) -> bool {
+        self.seat().is_some_and(|seat| seat.notifier.is_some())
+    }
+
     fn begin(&self) -> Result<Turn<'_>, NotRestarted> {
         let see = "see what it is doing with `status`";
         let service = *self.shared.service.borrow();
@@ -247,7 +257,8 @@ impl Restart {
     }
 
     fn launch(&self) -> io::Result<Successor> {
-        launch(&self.origin, &self.front.copies()?)
+        let parent = if self.has_manager() { Parent::Manager } else { Parent::Here };
+        launch(&self.origin, &self.front.copies()?, parent)
     }
 
     /// The conversation, up to the point of no return.
@@ -268,8 +279,8 @@ impl Restart {
     /// The point of no return is behind: the new process serves.
     fn leave(&self, turn: Turn<'_>, next: Successor, pid: u32) {
         self.front.leave_to_successor();
-        if let Some(seat) = self.seat.get().and_then(std::sync::Weak::upgrade) {
-            seat.give_up();
+        if let Some(seat) = self.seat() {
+            seat.leave_to(pid);
         }
         // If it died this very moment, nobody is left to hear it.
         let _ = next.line.say("free");
@@ -281,7 +292,7 @@ impl Restart {
     /// It comes to nothing: this process goes on as before, and the new one has to leave.
     fn call_off(&self, turn: Turn<'_>, next: Successor, why: &str) -> NotRestarted {
         drop(turn);
-        let pid = next.child.id();
+        let pid = next.pid();
         let _ = next.line.say(&format!("leave {why}"));
         let how = self.see_off(next);
         let why = format!("process {pid} did not take over: {why}{how}; process {} serves on", std::process::id());
@@ -290,21 +301,19 @@ impl Restart {
     }
 
     /// Waits for the end of a process that was told to leave, not in the caller's time; says how it ended if it has.
-    fn see_off(&self, next: Successor) -> String {
-        let Successor { mut child, mut line } = next;
-        if matches!(line.hear(Some(Instant::now())), Ok(Heard::Gone))
-            && let Ok(Some(status)) = end_of(&mut child, GONE)
+    fn see_off(&self, mut next: Successor) -> String {
+        if matches!(next.line.hear(Some(Instant::now())), Ok(Heard::Gone))
+            && let Some(how) = next.ended(GONE)
         {
-            return format!(" ({status})");
+            return format!(" ({how})");
         }
         let patience = self.budget + ANSWER;
         let seen_off = spawn_named("evenkeel-see-off", move || {
             // Its end is the end of the line; what it says until then is of no interest any more.
             let until = Instant::now() + patience;
-            while matches!(line.hear(Some(until)), Ok(Heard::Said(_))) {}
-            if !matches!(end_of(&mut child, GONE), Ok(Some(_))) {
-                let _ = child.kill();
-                let _ = child.wait();
+            while matches!(next.line.hear(Some(until)), Ok(Heard::Said(_))) {}
+            if next.ended(GONE).is_none() {
+                next.kill();
             }
         });
         drop(seen_off); // without a thread it is an orphan that was told to leave

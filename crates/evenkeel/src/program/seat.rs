@@ -1,8 +1,9 @@
-//! The seat: what the one instance of a name has, and nobody else. Its lock, its control socket, its admin listener.
+//! The seat: what the one instance of a name has, and nobody else. Its lock, its control socket, its admin listener, its
+//! word to the service manager.
 //!
 //! Policy: a process that starts alone takes the seat before anything else; one that takes over from another takes it when
 //! that one has got up, and neither of the two answers in the other's place. A process that leaves gives its parts up in
-//! this order: the admin listener, the socket's name, the lock. Who finds one taken finds whom it belongs to.
+//! this order: the herald and the admin listener, the socket's name, the lock. Who finds one taken finds whom it belongs to.
 
 use std::{
     path::PathBuf,
@@ -14,16 +15,20 @@ use std::{
 use evenkeel_events::Event;
 use evenkeel_os::{
     control::Server,
+    env::process_env,
     lock::{InstanceLock, lock_instance},
+    notify::{Note, Notifier, watchdog},
 };
 use tokio::{runtime::Handle, sync::mpsc::UnboundedSender};
 
 #[cfg(feature = "http")]
-use super::admin::{Admin, Source};
+use super::admin::Admin;
 use super::{
     control::{self, Ended},
     front::Front,
+    herald::Herald,
     restart::Restart,
+    vital::Vital,
 };
 #[cfg(feature = "http")]
 use crate::probes::Probes;
@@ -33,6 +38,9 @@ use crate::{
     lease::lock,
 };
 
+/// How long the service manager has to hear of a new main process.
+const TOLD: Duration = Duration::from_secs(5);
+
 /// See the module documentation.
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "what the admin listener would need"))]
 pub(super) struct Seat {
@@ -40,6 +48,8 @@ pub(super) struct Seat {
     pub(super) dir: Option<PathBuf>,
     pub(super) admin: AdminWish,
     pub(super) front: Front,
+    /// To the service manager, if there is one that wants to hear.
+    pub(super) notifier: Option<Arc<Notifier>>,
     pub(super) outbox: UnboundedSender<Message>,
     pub(super) shared: Arc<Shared>,
     /// Where components run.
@@ -74,6 +84,7 @@ impl AdminWish {
 pub(super) struct Taken {
     pub(super) lock: Option<InstanceLock>,
     pub(super) server: Option<Server>,
+    pub(super) herald: Option<Herald>,
     #[cfg(feature = "http")]
     pub(super) admin: Option<Admin>,
 }
@@ -87,6 +98,7 @@ impl Seat {
         let taken = Taken {
             #[cfg(feature = "http")]
             admin: self.admin()?,
+            herald: self.herald(),
             server: instance.is_some().then(|| self.control(restart)).flatten(),
             lock: instance,
         };
@@ -119,9 +131,23 @@ impl Seat {
         }
     }
 
+    /// Leaves it to this process, which the service manager takes for the service's main process from now on.
+    pub(super) fn leave_to(&self, pid: u32) {
+        self.give_up();
+        if let Some(notifier) = &self.notifier {
+            // Until the manager knows, the end of this process would be the end of the service.
+            let told = notifier.tell(&[Note::MainPid(pid)]).and_then(|()| notifier.barrier(TOLD));
+            if let Err(error) = told {
+                let text = format!("the service manager has not been told of process {pid}: {error}");
+                self.warn(text, "it may end the service with this process");
+            }
+        }
+    }
+
     /// Gets up. Answers that are under way on the control socket go on.
-    pub(super) fn give_up(&self) {
+    fn give_up(&self) {
         let mut taken = lock(&self.taken);
+        drop(taken.herald.take());
         #[cfg(feature = "http")]
         drop(taken.admin.take());
         if let Some(server) = &taken.server {
@@ -171,8 +197,18 @@ impl Seat {
             None => std::net::TcpListener::bind(addr)?,
         };
         self.front.doors.keep_admin(listener.try_clone()?);
-        let source = Source { outbox: self.outbox.clone(), shared: self.shared.clone(), user: self.user.clone() };
-        Admin::serve(listener, self.admin.probes.clone(), source)
+        Admin::serve(listener, self.admin.probes.clone(), self.vital())
+    }
+
+    fn herald(&self) -> Option<Herald> {
+        let notifier = self.notifier.clone()?;
+        let begun =
+            Herald::begin(notifier, watchdog(&process_env, std::process::id()), self.vital(), self.front.clone());
+        begun.map_err(|error| self.warn(format!("nothing is said to the service manager: {error}"), "look at it")).ok()
+    }
+
+    fn vital(&self) -> Vital {
+        Vital::new(self.outbox.clone(), self.shared.clone(), self.user.clone())
     }
 
     fn warn(&self, text: String, hint: &str) {

@@ -19,6 +19,7 @@ use evenkeel_os::{
     exit::exit_now,
     handover::{Line, Origin, predecessor},
     lock::{InstanceLock, lock_instance},
+    notify::{Notifier, notifier},
     signals,
     threads::spawn_named,
 };
@@ -43,7 +44,7 @@ use super::{
     line::Options,
     logs, refuse,
     restart::{Restart, Tools},
-    seat::{AdminWish, Seat, Taken},
+    seat::{AdminWish, Seat},
     take_over::{TakeOver, ToPredecessor},
 };
 use crate::{
@@ -152,6 +153,7 @@ impl Service {
             Ok(instance) => instance,
             Err(exit) => return exit,
         };
+        let notifier = self.notifier(&mut warnings);
         let missing = problems(checks);
         if !missing.is_empty() {
             return refuse(&self.name, &missing);
@@ -176,7 +178,7 @@ impl Service {
             warning.tell(&driver);
         }
         let ended = Arc::new(Ended::default());
-        let seat = self.seat(admin, &driver, user.handle(), control, &ended, budget);
+        let seat = self.seat(Sitting { admin, notifier, dir: control, budget }, &driver, user.handle(), &ended);
         restart.sits_on(&seat);
         let seated = match line {
             None => seat.take(instance, &restart).map_err(|problem| refuse(&self.name, &[problem])),
@@ -213,18 +215,22 @@ impl Service {
         predecessor(&process_env).map_err(|error| refused(format!("the process before cannot be heard: {error}")))
     }
 
-    fn seat(
-        &self,
-        admin: AdminWish,
-        driver: &Driver,
-        user: &Handle,
-        dir: Option<PathBuf>,
-        ended: &Arc<Ended>,
-        budget: Duration,
-    ) -> Arc<Seat> {
+    /// To the service manager, if one started this process and wants to hear of it.
+    fn notifier(&self, warnings: &mut Vec<Unusable>) -> Option<Arc<Notifier>> {
+        let unusable = |error: std::io::Error| Unusable {
+            text: format!("nothing is said to the service manager: {error}"),
+            hint: "check what sets NOTIFY_SOCKET; a manager that waits for this service will give it up".to_owned(),
+            culprit: None,
+        };
+        notifier(&process_env).map_err(|error| warnings.push(unusable(error))).ok().flatten().map(Arc::new)
+    }
+
+    fn seat(&self, sitting: Sitting, driver: &Driver, user: &Handle, ended: &Arc<Ended>) -> Arc<Seat> {
+        let Sitting { admin, notifier, dir, budget } = sitting;
         Arc::new(Seat {
             dir,
             admin,
+            notifier,
             front: self.front.clone(),
             outbox: driver.outbox(),
             shared: driver.shared(),
@@ -401,13 +407,14 @@ fn end(receipt: &Receipt, user: Runner, guardian: &Guardian, held: Held, out_by:
     let forced = is_forced(receipt);
     let left_running = receipt.components.iter().any(|row| row.state == "abandoned" || row.leaked_tasks > 0);
     let Held { seat, restart, _signals: signals } = held;
-    let Taken { lock: instance, server, .. } = std::mem::take(&mut *lock(&seat.taken));
-    if let Some(server) = server {
+    // The admin listener and the herald stay until the end of this function.
+    let mut taken = std::mem::take(&mut *lock(&seat.taken));
+    if let Some(server) = taken.server.take() {
         // Whoever waits for the stop gets the receipt, if it reads it soon.
         let left = out_by.saturating_duration_since(Instant::now());
         server.shut_down(if forced { Duration::ZERO } else { left.min(FAREWELL) });
     }
-    drop(instance);
+    drop(taken.lock.take());
     if !forced && restart.is_to_live_again() {
         guardian.dismiss();
         if let Some(error) = restart.next_life() {
@@ -491,6 +498,14 @@ pub(super) fn misfit(plan: &Plan, name: &str) -> Option<(String, String)> {
         let hint = format!("give the stop a longer budget or shorter limits; `{name} graph` shows the plan");
         (text, hint)
     })
+}
+
+/// What is known of a seat before there is a driver.
+struct Sitting {
+    admin: AdminWish,
+    notifier: Option<Arc<Notifier>>,
+    dir: Option<PathBuf>,
+    budget: Duration,
 }
 
 /// A driver and who watches over it.

@@ -4,7 +4,10 @@
 //! admin listener. If the old process is gone without a word, there is nobody else: this one takes the place at once, and
 //! serves as soon as it can.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use evenkeel_events::Event;
 use evenkeel_os::{
@@ -20,6 +23,9 @@ use super::{
     seat::Seat,
 };
 use crate::{driver::Message, lease::lock};
+
+/// How long what is left of a process that has closed its line may take to be gone.
+const GONE: Duration = Duration::from_secs(5);
 
 /// Where the driver says how far the start is. Cheap to clone.
 #[derive(Clone, Default)]
@@ -87,6 +93,8 @@ impl TakeOver {
                 Ok(Heard::Nothing) => {}
                 Ok(Heard::Gone) => {
                     self.warn("the process before this one is gone without a word; this one takes its place");
+                    // Its locks go last. If it is still there, it is a moment later that somebody else has them.
+                    let _ = self.line.maker_gone(GONE);
                     break;
                 }
                 Err(error) => return self.leave(&format!("leave the line to it failed: {error}")),
