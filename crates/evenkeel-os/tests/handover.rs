@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails loudly")]
 
 use std::{
+    fs::File,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -94,4 +96,38 @@ fn r4_1b_a_process_becomes_its_program_anew_behind_the_same_socket() {
     client.read_to_string(&mut text).unwrap();
     assert_eq!(text, format!("{} anew", child.id()));
     assert!(child.wait().unwrap().success());
+}
+
+/// Each life has the number of the next in the name of its second socket.
+#[test]
+#[ignore = "started by the test below"]
+fn many_lives_with_other_threads() {
+    let mut sockets = inherited(&process_env).unwrap().into_iter();
+    let first = sockets.next().unwrap().listener;
+    let (life, second) = match sockets.next() {
+        Some(second) => (second.name.parse().unwrap(), second.listener),
+        None => (0, TcpListener::bind("127.0.0.1:0").unwrap()),
+    };
+    if life == 50 {
+        return;
+    }
+    // Out of the way of the number that it will get, which is somebody else's until then.
+    let copy = [(); 8].map(|()| second.try_clone().unwrap()).into_iter().next_back().unwrap();
+    drop(second);
+    // Other threads live on until the very end, and close what they have opened.
+    thread::spawn(|| {
+        loop {
+            drop([(); 8].map(|()| File::open("/dev/null").unwrap()));
+        }
+    });
+    let sockets = [("api".to_owned(), first), ((life + 1).to_string(), copy)];
+    panic!("{}", become_anew(&Origin::here(), &sockets));
+}
+
+#[test]
+fn r4_1b_what_other_threads_close_meanwhile_is_no_socket_that_is_passed_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = alone("many_lives_with_other_threads");
+    pass_on(&mut command, &[("api", &listener)]).unwrap();
+    assert!(command.status().unwrap().success());
 }

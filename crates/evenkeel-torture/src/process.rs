@@ -46,7 +46,7 @@ impl Process {
     /// # Errors
     /// It cannot be run.
     pub fn start(command: &mut Command) -> Result<Self, String> {
-        let mut child = command.spawn().map_err(|error| format!("cannot run the fixture: {error}"))?;
+        let mut child = spawn(command).map_err(|error| format!("cannot run the fixture: {error}"))?;
         let log = Arc::new(Log::default());
         match child.stderr.take() {
             Some(stderr) => {
@@ -108,6 +108,20 @@ impl Drop for Process {
         // number may be another's by now.
         if matches!(self.ended.try_recv(), Err(mpsc::TryRecvError::Empty)) {
             let _ = self.signal(Signal::KILL);
+        }
+    }
+}
+
+/// A file that was written a moment ago may still be open for writing in a process that another thread is just starting, and
+/// cannot be run until that one has become its program.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < until => {
+                thread::yield_now();
+            }
+            other => return other,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! From one process to the next: the Unix side.
-#![allow(unsafe_code)] // a descriptor by number, and what is done between fork and exec
+#![allow(unsafe_code)] // a descriptor by number, and what is done before exec
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -166,7 +166,24 @@ pub(crate) fn orphan(command: &mut Command) {
 
 /// Becomes another program. Comes back only with an error.
 pub(crate) fn exec(command: &mut Command) -> io::Error {
+    part_descriptors();
     command.exec()
+}
+
+/// Gives this thread a table of descriptors of its own, as a fork would. The numbers that are passed on belong to others
+/// until the program is replaced: what another thread closes by then must not be what was put at its number.
+///
+/// Where the system forbids both ways, the moment in which that can happen remains; better that than no program at all.
+fn part_descriptors() {
+    let none = libc::c_uint::MAX;
+    // SAFETY: neither call touches memory or closes anything. Other threads keep their table as it is, and this one a copy
+    // with the same numbers, so whatever it owns stays open and its own.
+    unsafe {
+        // Some containers forbid `unshare` altogether because of its namespaces, and allow the other.
+        if libc::unshare(libc::CLONE_FILES) != 0 {
+            libc::syscall(libc::SYS_close_range, none, none, libc::CLOSE_RANGE_UNSHARE);
+        }
+    }
 }
 
 /// Who made the line with this number: a process that may have gone since.
