@@ -39,10 +39,12 @@ pub(crate) fn has_package(name: &str) -> bool {
     ["crates", "examples", "."].iter().any(|folder| root().join(folder).join(name).join("Cargo.toml").exists())
 }
 
-/// Whether a package in `crates/` has an integration test of this name.
+/// Whether a package has an integration test of this name.
 pub(crate) fn has_test(package: &str, test: &str) -> bool {
-    let tests = root().join("crates").join(package).join("tests");
-    tests.join(format!("{test}.rs")).exists() || tests.join(test).join("main.rs").exists()
+    ["crates", "examples"].iter().any(|folder| {
+        let tests = root().join(folder).join(package).join("tests");
+        tests.join(format!("{test}.rs")).exists() || tests.join(test).join("main.rs").exists()
+    })
 }
 
 /// Runs cargo as it is; whether it succeeded.

@@ -80,6 +80,29 @@ pub(crate) const PROMISES: &[Promise] = &[
         measure: &["run", "--release", "--package", "evenkeel-bench", "--bin", "http", "--", "--check"],
     },
     Promise {
+        id: "shop",
+        sentence: "An order that the shop has acknowledged is there, is charged once and comes to its end, however often \
+                   the shop is stopped or killed.",
+        bar: "0 of the acknowledged orders missing after 50 stops at full load over kept, new and HTTP/2 connections; \
+              after 50 more and 10 kills on PostgreSQL, and 16 kills on SQLite: orders, stock and payments agree",
+        requirement: "R4.1a, R4.2b, R4.4b, R5.1a",
+        package: "shop",
+        measure: &[
+            "test",
+            "--release",
+            "--config",
+            "env.EVENKEEL_RESTARTS='50'",
+            "--package",
+            "shop",
+            "--test",
+            "shop",
+            "--",
+            "--nocapture",
+            "--test-threads=1",
+            "restarts::",
+        ],
+    },
+    Promise {
         id: "misuse",
         sentence: "A cycle, a missing part and a use after close do not compile, and the compiler's message says why.",
         bar: "every misuse is refused with the message on record",

@@ -1,117 +1,130 @@
-//! A shop: orders come in over HTTP, go into a SQLite file, and are packed.
+//! A shop: orders come in over HTTP, are kept in a database, paid, and packed.
 //!
-//! What it promises: an order that was answered with `201 Created` is on disk, exactly once, however the shop stops.
-//! `shop load` sends orders and then holds the database file against what was answered.
+//! What it promises: an order that was answered with `201 Created` is on disk, comes to its end exactly once, and its
+//! stock and its payment agree with it, however the shop stops. `shop load` sends orders and then holds the database
+//! against what was answered.
 //!
-//! Read it in this order: this file declares the components; `database.rs` opens and closes the file; `ledger.rs` is the
-//! one thread that writes to it; `api.rs`, `packing.rs` and `recommendations.rs` use the ledger.
+//! Three services (orders, inventory, payment) have tables of their own and talk by events alone. Read it in this
+//! order: this file declares the components; `events.rs` is what the services say to each other; `orders/`,
+//! `inventory.rs` and `payment/` are the services; `relay.rs` and `bus.rs` carry their events; `store/` is the database
+//! behind all of them.
 
 mod api;
-mod database;
-mod ledger;
+mod arguments;
+mod bus;
+mod events;
+mod inventory;
 mod load;
-mod packing;
+mod orders;
+mod payment;
 mod recommendations;
+mod relay;
+mod store;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use clap::{Arg, Command, value_parser};
-use evenkeel::{App, CommandLine, Exit};
+use evenkeel::{App, CommandLine, Exit, Handle};
+use evenkeel_parts::{Parts, Postgres};
 
-use crate::{database::Database, packing::Packing};
+use crate::{
+    arguments::Given,
+    bus::Bus,
+    store::{Choice, Database},
+};
+
+/// For what has nothing to finish when it stops. The limits from the api down to the database fit the 30 seconds of a
+/// stop.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 fn main() -> Exit {
-    let line = match CommandLine::of(command()).parse() {
+    let line = match CommandLine::of(arguments::command()).parse() {
         Ok(line) => line,
         Err(exit) => return exit, // `--help`, or a mistake that has been explained
     };
-    if let Some(("load", given)) = line.own_command() {
-        return Exit::of(load::run(given));
+    match line.own_command() {
+        Some(("load", given)) => return Exit::of(load::run(given)),
+        Some(("check", given)) => return Exit::of(load::check(given)),
+        _ => {}
     }
-    let given = line.matches();
-    let listen = given.get_one::<String>("listen").cloned().unwrap_or_default();
-    let file = given.get_one::<PathBuf>("database").cloned().unwrap_or_default();
-    let packing_time = given.get_one::<Duration>("packing-time").copied().unwrap_or_default();
-    let slow = given.get_one::<Duration>("slow-recommendations").copied().unwrap_or_default();
-
+    let Given { listen, database, packing_time, manners, slow } = Given::of(line.matches());
     let app = App::new("shop");
 
-    // The file is open for as long as anybody writes, and is closed when nobody does any more.
-    let database = app.resource("database", (), move |()| database::open(file), Database::close);
+    // It is open for as long as anybody writes, and is closed when nobody does any more.
+    let database = open(&app, database);
 
-    // SQLite blocks, so the one connection has a thread of its own. Others reach it through `orders`; they need the
-    // ledger so that it goes on until the last of them has its answer.
-    let (orders, inbox) = ledger::desk();
-    let ledger = app.blocking("ledger", &database, move |database, interrupt| inbox.keep(&database, &interrupt));
+    // Databases block, so each of its two connections has a thread of its own. Others reach them through the store;
+    // they need the threads so that these go on until the last of them has its answer.
+    let (store, desk) = store::desk();
+    let (to_write, to_read) = (desk.clone(), desk);
+    let writer = app.blocking("writer", &database, move |database, stop| to_write.write(&database, &stop));
+    let reader = app.blocking("reader", &database, move |database, stop| to_read.read(&database, &stop));
 
-    // The api needs the packing: a request that waits until its order is packed gets its answer during a stop as well.
-    let to_pack = orders.clone();
-    let packing = app.late_worker("packing", &ledger, async move |_ledger, ready, stop| {
-        Packing::run(to_pack, packing_time, ready, stop).await
+    let bus = app.resource("bus", (), async |()| Ok(Bus::new()), async |_| Ok(())).stop_within(AT_ONCE);
+
+    // The company that the payment calls; here, a part of the shop.
+    let at = store.clone();
+    let provider = app
+        .late_worker("provider", (&writer, &reader), async move |_, ready, stop| {
+            payment::provide(at, manners, ready, stop).await
+        })
+        .stop_within(AT_ONCE);
+
+    // The services. None needs another: they talk through the bus.
+    let at = store.clone();
+    let inventory = app.worker("inventory", (&writer, &reader, &bus), async move |(_, _, bus), stop| {
+        inventory::run(at, bus, stop).await
+    });
+    let at = store.clone();
+    let payment =
+        app.worker("payment", (&writer, &reader, &bus, &provider), async move |(_, _, bus, provider), stop| {
+            payment::run(at, bus, provider, stop).await
+        });
+    let at = store.clone();
+    let orders = app.late_worker("orders", (&writer, &reader, &bus), async move |(_, _, bus), ready, stop| {
+        orders::run(at, bus, ready, stop).await
     });
 
+    // It needs those to whom it brings events: it stops before them, and they handle what it has brought.
+    let at = store.clone();
+    let relay = app
+        .worker("relay", (&bus, &inventory, &payment, &orders), async move |(bus, ..), stop| {
+            relay::run(at, bus, stop).await
+        })
+        .stop_within(AT_ONCE);
+    let packing =
+        app.worker("packing", &orders, async move |orders, stop| orders::pack(orders, packing_time, stop).await);
+
     // The shop does without it: it starts in the background and does not hold readiness.
-    let sold = orders.clone();
     let recommendations = app
         .resource(
             "recommendations",
-            &ledger,
-            async move |_ledger| recommendations::load(&sold, slow).await,
+            &orders,
+            async move |orders| recommendations::load(&orders, slow).await,
             async |_| Ok(()),
         )
         .start_within(Duration::from_secs(10))
         .optional();
 
+    // The api needs the relay and the packing: a request that waits until its order is packed gets its answer during a
+    // stop as well.
     let _api = app
-        .http("api", (&ledger, &packing, &recommendations), listen, move |(ledger, packing, recommendations)| {
-            api::routes(api::Shop { orders, packing, recommendations, _ledger: ledger })
+        .http("api", (&orders, &relay, &packing, &recommendations), listen, move |(orders, _, _, recommendations)| {
+            api::routes(api::Shop { store, orders, recommendations })
         })
-        .stop_within(Duration::from_secs(10)); // requests are short, and the others need time as well
+        .stop_within(Duration::from_secs(8)); // requests are short, and the others need time as well
 
     app.run_line(line)
 }
 
-fn command() -> Command {
-    Command::new("shop")
-        .about("Takes orders over HTTP, keeps them in a SQLite file, and loses none when it stops")
-        .version(env!("CARGO_PKG_VERSION"))
-        .arg(
-            Arg::new("listen")
-                .long("listen")
-                .value_name("ADDRESS")
-                .default_value("127.0.0.1:8080")
-                .help("Where to take orders; port 0 takes any free one"),
-        )
-        .arg(
-            Arg::new("database")
-                .long("database")
-                .value_name("FILE")
-                .default_value("shop.db")
-                .value_parser(value_parser!(PathBuf))
-                .help("Where to keep them; the file is made if it is not there"),
-        )
-        .arg(
-            Arg::new("packing-time")
-                .long("packing-time")
-                .value_name("TIME")
-                .default_value("1ms")
-                .value_parser(duration)
-                .help("How long it takes to pack a box of up to 64 orders"),
-        )
-        .arg(
-            Arg::new("slow-recommendations")
-                .long("slow-recommendations")
-                .value_name("TIME")
-                .num_args(0..=1)
-                .default_value("0s")
-                .default_missing_value("1h")
-                .value_parser(duration)
-                .help("For a demonstration: recommendations take this long to start (no TIME: for ever)"),
-        )
-        .subcommand(load::command())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
-    time.ok_or_else(|| format!("`{text}` is not a length of time; write it like `250ms` or `2s`"))
+/// The database, whichever it is: a file, or what a pool of connections to a server leads to.
+fn open(app: &App, choice: Choice) -> Handle<Database> {
+    match choice {
+        Choice::File(file) => app.resource("database", (), move |()| Database::open_file(file), Database::close),
+        Choice::Server { url, .. } => {
+            // One to write, one to read, and one more of each while they are replaced.
+            let options = Postgres::new(url).max_connections(4).idle_connections(2);
+            let pool = app.postgres("pool", (), options);
+            app.resource("database", &pool, Database::open_server, Database::close).stop_within(AT_ONCE)
+        }
+    }
 }

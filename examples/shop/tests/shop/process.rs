@@ -3,15 +3,19 @@
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Mutex, OnceLock},
     thread::sleep,
     time::{Duration, Instant},
 };
 
+use evenkeel_os::sockets::pass_on;
+use evenkeel_testbeds::Postgres;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
 /// Nothing here takes longer, not even on a machine that is busy with something else.
@@ -20,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A directory with a database, in which shops run one after another.
 pub(crate) struct Place {
     dir: TempDir,
+    /// The URL of a database in a server, in place of a file.
+    url: Option<String>,
 }
 
 /// A running shop. Killed when a test fails half-way.
@@ -45,7 +51,37 @@ impl Answer {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), url: None }
+    }
+
+    /// The same with a new database in a real PostgreSQL, which all tests share; `None`, said aloud, if there is none.
+    pub(crate) fn on_postgres() -> Option<Self> {
+        static SERVER: OnceLock<Option<(Postgres, Mutex<u32>)>> = OnceLock::new();
+        let server = SERVER.get_or_init(|| Postgres::start().map(|server| (server, Mutex::new(0))));
+        let Some((server, made)) = server else {
+            println!("SKIPPED: PostgreSQL is not installed, so the shop is not tested on it");
+            return None;
+        };
+        let mut made = made.lock().unwrap();
+        *made += 1;
+        let name = format!("shop_{made}");
+        Self::ask(&server.url(), &format!("CREATE DATABASE {name}"));
+        let (base, _) = server.url().rsplit_once('/').map(|(base, name)| (base.to_owned(), name.to_owned())).unwrap();
+        Some(Self { dir: tempfile::tempdir().unwrap(), url: Some(format!("{base}/{name}")) })
+    }
+
+    /// A place of its own for a server that a test does something to.
+    pub(crate) fn with_url(url: String) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), url: Some(url) }
+    }
+
+    fn ask(url: &str, statement: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        });
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -59,7 +95,9 @@ impl Place {
             .current_dir(self.dir.path())
             .env("EVENKEEL_RUNTIME_DIR", self.dir.path().join("run"))
             .env("EVENKEEL_STATE_DIR", self.dir.path().join("state"))
+            .env_remove("SHOP_DATABASE")
             .stdin(Stdio::null());
+        command.envs(self.url.iter().map(|url| ("SHOP_DATABASE", url)));
         command
     }
 
@@ -70,8 +108,19 @@ impl Place {
 
     /// Starts a shop on a free port and waits until it runs.
     pub(crate) fn start(&self, args: &[&str]) -> Shop<'_> {
+        self.start_at("127.0.0.1:0", |_| {}, args)
+    }
+
+    /// Starts a shop that serves this socket, which stays open when the shop ends.
+    pub(crate) fn start_behind(&self, listener: &TcpListener, args: &[&str]) -> Shop<'_> {
+        let addr = listener.local_addr().unwrap().to_string();
+        self.start_at(&addr, |command| pass_on(command, &[("api", listener)]).unwrap(), args)
+    }
+
+    fn start_at(&self, addr: &str, prepare: impl FnOnce(&mut Command), args: &[&str]) -> Shop<'_> {
         let log = File::create(self.log()).unwrap();
-        let mut command = self.command(&["run", "--listen", "127.0.0.1:0"]);
+        let mut command = self.command(&["run", "--listen", addr]);
+        prepare(&mut command);
         let mut child = command.args(args).stderr(log).stdout(Stdio::null()).spawn().unwrap();
         let begun = Instant::now();
         loop {
@@ -87,6 +136,13 @@ impl Place {
             assert!(ended.is_none() && begun.elapsed() < PATIENCE, "it did not start ({ended:?}): {}", self.said());
             sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Starts a load on a shop of this place.
+    pub(crate) fn load(&self, url: &str, orders: u32, args: &[&str]) -> Child {
+        let orders = orders.to_string();
+        let mut command = self.command(&["load", "--url", url, "--orders", &orders]);
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     fn log(&self) -> PathBuf {
@@ -105,11 +161,15 @@ impl Place {
 
 impl Shop<'_> {
     pub(crate) fn get(&self, path: &str) -> Answer {
-        exchange(&self.addr, "GET", path, b"").unwrap()
+        self.asked(exchange(&self.addr, "GET", path, b""))
     }
 
     pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
-        exchange(&self.addr, "POST", path, body.as_ref()).unwrap()
+        self.asked(exchange(&self.addr, "POST", path, body.as_ref()))
+    }
+
+    fn asked(&self, answer: std::io::Result<Answer>) -> Answer {
+        answer.unwrap_or_else(|error| panic!("{error}: {}", self.place.said()))
     }
 
     /// Asks until the answer satisfies this.
@@ -131,9 +191,7 @@ impl Shop<'_> {
 
     /// Starts a load on it.
     pub(crate) fn load(&self, orders: u32) -> Child {
-        let orders = orders.to_string();
-        let mut command = self.place.command(&["load", "--url", &self.url(), "--orders", &orders]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.place.load(&self.url(), orders, &[])
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -170,11 +228,23 @@ impl Drop for Shop<'_> {
 
 /// One request over a connection of its own.
 pub(crate) fn exchange(addr: &str, method: &str, path: &str, body: &[u8]) -> std::io::Result<Answer> {
+    exchange_with(addr, method, path, "", body)
+}
+
+/// The same with further headers, each with the end of its line.
+pub(crate) fn exchange_with(
+    addr: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let length = body.len();
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes())?;
     // A server that has seen enough closes its side: what it answered is still there to be read.
     let _ = stream.write_all(body);
