@@ -31,12 +31,12 @@ fn restarts() -> u64 {
     }
 }
 
-/// The program with directories of its own, and a socket of this name.
-fn orders(dir: &TempDir, socket: &str, listener: &TcpListener) -> Process {
+/// The program with directories of its own, and these sockets.
+fn orders(dir: &TempDir, sockets: &[(&str, &TcpListener)]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.env("STATE_DIRECTORY", dir.path().join("state")).env("RUNTIME_DIRECTORY", dir.path().join("run"));
-    pass_on(&mut command, &[(socket, listener)]).unwrap();
+    pass_on(&mut command, sockets).unwrap();
     Process::start(&mut command).unwrap()
 }
 
@@ -49,7 +49,7 @@ struct Server {
 impl Server {
     fn start(listener: &TcpListener) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let process = orders(&dir, "api", listener);
+        let process = orders(&dir, &[("api", listener)]);
         process.until_log("running; stop with").unwrap();
         Self { process, _dir: dir }
     }
@@ -118,7 +118,7 @@ fn the_same_load_sees_what_a_killed_process_loses() {
 fn a_socket_that_nothing_serves_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let process = orders(&dir, "metrics", &listener);
+    let process = orders(&dir, &[("api", &listener), ("metrics", &listener)]);
     process.until_log("the listening socket `metrics` at 127.0.0.1:").unwrap();
     process.signal(Signal::TERM).unwrap();
     process.end(PATIENCE).unwrap();

@@ -104,6 +104,7 @@ impl App {
         let (name, listen) = (name.into(), addr.into());
         listen.check(self, &name, Location::caller());
         let doors = self.doors.clone();
+        doors.expect();
         let behaviour = Server::<N::Form, R>::new(listen, doors, Recipe::many(routes));
         self.declare("http", name, &needs, behaviour, special)
     }
@@ -126,6 +127,7 @@ impl Declare<'_> {
         let (name, listen) = (name.into(), addr.into());
         listen.check(self.app, &name, Location::caller());
         let doors = self.app.doors.clone();
+        doors.expect();
         let behaviour = Server::<N::Form, R>::new(listen, doors, Recipe::once(routes));
         self.app.declare("http", name, &needs, behaviour, |spec| {
             special(spec);
@@ -144,7 +146,7 @@ fn special(spec: &mut Spec) {
 /// system choose one. A name is looked up at each start.
 ///
 /// [`App::run`] takes over listening sockets that the process was given (systemd's `LISTEN_FDS`): the one with the
-/// component's name, or at its address, is served in place of a new one, and stays open when the component stops. Whoever
+/// component's name, or at its address, or the only one for the only component, is served in place of a new one, and stays open when the component stops. Whoever
 /// connects during a restart then waits instead of being refused.
 ///
 /// Text that cannot be an address refuses the app before it starts.

@@ -4,7 +4,8 @@
 //! Policy: what was given stays open until the process ends, whatever becomes of the component that serves it, so that
 //! whoever connects during a restart waits in the kernel's queue in place of being refused. A socket belongs to the HTTP
 //! component that has its name; one without such a name (systemd's default is the unit's) to the component that listens
-//! at its address. What nobody listens on is said, and left open. A socket of one's own closes with its component, unless
+//! at its address; and if there is one socket and one component, they belong together. What nobody listens on is said, and
+//! left open. A socket of one's own closes with its component, unless
 //! the process leaves its place to another: then that one has it, as a socket of its own; a mark before the name says so.
 
 use std::{
@@ -34,6 +35,8 @@ pub(crate) struct Doors {
 struct State {
     open: Vec<Door>,
     leaving: Leaving,
+    /// How many components listen.
+    components: usize,
 }
 
 struct Door {
@@ -85,6 +88,11 @@ impl Doors {
         lock(&self.state).open.extend(doors);
     }
 
+    /// A component was declared that will listen.
+    pub(crate) fn expect(&self) {
+        lock(&self.state).components += 1;
+    }
+
     /// The socket that was given for this component, if one was.
     pub(crate) fn find(self: &Arc<Self>, component: &str, listen: &str) -> io::Result<Option<(Listener, OpenDoor)>> {
         let mut state = lock(&self.state);
@@ -93,7 +101,10 @@ impl Doors {
         let at = |door: &Door| door.name != ADMIN && is_at(&door.listener, listen);
         let given =
             |wanted: &dyn Fn(&Door) -> bool| state.open.iter().position(|door| door.from != From::Here && wanted(door));
-        let Some(found) = given(&named).or_else(|| given(&at)) else { return Ok(None) };
+        let is_held = |door: &&Door| door.from == From::Holder;
+        let alone = state.components == 1 && state.open.iter().filter(is_held).count() == 1;
+        let only = |door: &Door| alone && door.from == From::Holder;
+        let Some(found) = given(&named).or_else(|| given(&at)).or_else(|| given(&only)) else { return Ok(None) };
         let door = &mut state.open[found];
         door.used = true;
         if door.from == From::Predecessor {
@@ -233,6 +244,18 @@ mod tests {
         assert_eq!(find("metrics", &second.to_string()), Some(second), "by its address");
         assert_eq!(find("other", "127.0.0.1:0"), None);
         assert_eq!(doors.unused(), [""; 0]);
+    }
+
+    #[test]
+    fn the_only_socket_belongs_to_the_only_component() {
+        let (one, addr) = given("http");
+        let doors = Arc::new(Doors::default());
+        doors.fill(vec![one]);
+        doors.expect();
+        let find = || doors.find("api", "127.0.0.1:0").expect("a copy").map(|(found, _)| found.addr());
+        assert_eq!(find(), Some(addr));
+        doors.expect();
+        assert_eq!(find(), None, "which of two would be anybody's guess");
     }
 
     #[test]
