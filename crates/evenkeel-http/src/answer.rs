@@ -141,9 +141,11 @@ fn is_for_another<B>(request: &Request<B>) -> bool {
     other || authority.as_str().contains('@')
 }
 
-/// `*` is a target for `OPTIONS` alone (RFC 9110, 9.3.7).
+/// `*` is a target for `OPTIONS` alone (RFC 9110, 9.3.7), and a mere authority for `CONNECT` alone.
 fn is_for_everything<B>(request: &Request<B>) -> bool {
-    request.uri().path() == "*" && request.method() != Method::OPTIONS
+    let uri = request.uri();
+    let authority_alone = uri.scheme().is_none() && uri.authority().is_some();
+    authority_alone || (uri.path() == "*" && request.method() != Method::OPTIONS)
 }
 
 fn target_bytes<B>(request: &Request<B>) -> usize {

@@ -50,8 +50,10 @@ pub(crate) enum Fault {
     TooLong,
     /// More fields than the limit.
     TooManyFields,
-    /// Not exactly one `Host`.
+    /// Not exactly one `Host`, or one that could be read as something else.
     Host,
+    /// A target with a fragment, which some cut off and others do not.
+    Target,
 }
 
 /// Bytes with a fault among them.
@@ -252,7 +254,7 @@ impl Framing {
             _ if self.head.lines == 0 => {
                 self.head.lines = 1;
                 self.head.needs_host = text.ends_with(b" HTTP/1.1");
-                Ok(())
+                if memchr::memchr(b'#', text).is_some() { Err(Fault::Target) } else { Ok(()) }
             }
             _ if text.is_empty() => self.end_of_head(),
             _ => self.field(text),
@@ -269,7 +271,7 @@ impl Framing {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 self.head.hosts += 1;
-                Ok(())
+                if is_host(value.trim_ascii()) { Ok(()) } else { Err(Fault::Host) }
             }
             // No other field says where the message ends.
             14 | 17 => self.framing_field(name, value),
@@ -365,6 +367,12 @@ fn split(text: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         Some(b' ' | b'\t') if end == 0 => Err(Fault::Fold),
         _ => Err(Fault::FieldName),
     }
+}
+
+/// A name or an address, with or without a port (RFC 9110, 7.2), and nothing that looks like a list, a user or a path.
+fn is_host(value: &[u8]) -> bool {
+    let other = |byte: u8| matches!(byte, b':' | b'[' | b']' | b'%' | b'(' | b')' | b';' | b'=');
+    value.iter().all(|byte| (IN_NAME[usize::from(*byte)] && !matches!(byte, b'#' | b'^' | b'`' | b'|')) || other(*byte))
 }
 
 /// What the name of a field is made of (RFC 9110, 5.6.2).
