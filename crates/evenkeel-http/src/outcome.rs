@@ -196,6 +196,13 @@ impl Tally {
         self.end(&self.unrouted, outcome);
     }
 
+    /// Requests that were accepted and have not ended.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended: u64 = routes.values().chain([&self.unrouted]).map(|route| route.outcomes().sum()).sum();
+        self.begun.load(Ordering::Acquire) - ended
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let all = routes.values().chain([&self.unrouted]);

@@ -223,17 +223,17 @@ impl Serving {
             .shared
             .deadline()
             .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()));
-        let empty = self.shared.look_until(|| self.shared.lock().is_empty());
+        let empty = self.shared.look_until(|| self.shared.is_over());
         let _ = tokio::time::timeout(left, empty).await;
     }
 
     /// The limit: what is left is cut off. Gives back how many connections did not end even so.
     async fn force(&self, log: &mut PhaseLog) -> u64 {
-        if self.shared.lock().is_empty() {
+        if self.shared.is_over() {
             return 0;
         }
         log.enter(&self.shared, Signal::Limit);
-        let empty = self.shared.look_until(|| self.shared.lock().is_empty());
+        let empty = self.shared.look_until(|| self.shared.is_over());
         let _ = tokio::time::timeout(CUTTING, empty).await;
         let left = self.shared.lock().len() as u64;
         if left > 0 {
@@ -516,6 +516,11 @@ impl Shared {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Slab<Arc<Conn>>> {
         self.conns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether neither a connection is left nor a request: those of HTTP/2 are tasks of their own, and end a moment later.
+    fn is_over(&self) -> bool {
+        self.lock().is_empty() && self.tally.in_flight() == 0
     }
 
     fn list(&self) -> Vec<Arc<Conn>> {

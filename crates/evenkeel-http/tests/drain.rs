@@ -475,3 +475,40 @@ async fn requests_of_all_kinds_end_in_one_outcome_each_and_leave_nothing() {
     assert_eq!((by_kind, total.sum(), server.counts().in_flight), ([800, 800, 1_600], 3_200, 0));
     assert!(server.drain(quick()).await.is_clean());
 }
+
+/// A task that is slow to notice that it was woken.
+struct Slow<F>(F, Option<std::pin::Pin<Box<tokio::time::Sleep>>>);
+
+impl<F: Future<Output = ()> + Unpin> Future for Slow<F> {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        let late = self.1.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(100))));
+        std::task::ready!(late.as_mut().poll(cx));
+        self.1 = None;
+        std::pin::Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+/// The requests of an HTTP/2 connection are tasks of their own, which end a moment after it.
+#[tokio::test]
+async fn a_drain_waits_for_the_requests_of_a_connection_that_has_gone_r4_1a() {
+    let spawned = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    // The accept loop, the watch, the connection; then its requests.
+    let spawn = move |task| match spawned.fetch_add(1, Ordering::Relaxed) {
+        0..3 => drop(tokio::spawn(task)),
+        _ => drop(tokio::spawn(Slow(task, None))),
+    };
+    let router = Router::new().route("/", get(async || std::future::pending::<()>().await));
+    let server = Server::new(listener()).spawn_on(spawn).serve(router).unwrap();
+    let mut client = common::frames::Frames::open(server.addr()).await;
+    client.get(1).await;
+    let live = server.view();
+    until("it is at work", || live.counts().in_flight == 1).await;
+    let drain = tokio::spawn(server.drain(quick()));
+    live.reached(Phase::Closing).await;
+    drop(client);
+    let report = drain.await.unwrap();
+    assert_eq!((report.total.in_flight, report.during.of(Outcome::Aborted)), (0, 1), "{report:?}");
+    assert!(report.is_clean(), "{report:?}");
+}
