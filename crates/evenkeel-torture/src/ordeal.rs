@@ -1,6 +1,8 @@
 //! Puts one fixture through its scenario and writes down what came out.
 
 use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -14,7 +16,7 @@ use rustix::process::Signal;
 use crate::{
     process::Process,
     room::{Far, Room, mounts_are_missing},
-    table::{BUDGET, End, Scenario, Step},
+    table::{Ask, BUDGET, End, Scenario, Step},
 };
 
 /// Between two questions on the control socket.
@@ -56,13 +58,48 @@ pub fn ordeal(scenario: &Scenario, fixture: &Path) -> Result<Finding, Missing> {
     if let Some(reason) = mounts_are_missing(scenario.disk) {
         return Err(Missing::Skipped(reason));
     }
-    let stuck = |error: std::io::Error| Missing::Stuck(error.to_string());
+    let stuck = |error: io::Error| Missing::Stuck(error.to_string());
     let room = Room::new(scenario.disk).map_err(stuck)?;
     let (mut command, far) = room.command(fixture, scenario).map_err(stuck)?;
     let process = Process::start(&mut command).map_err(Missing::Stuck)?;
     drop(command); // with it our end of its standard error
-    let mut ordeal = Ordeal { room, fixture, process, _far: far, clock: None, signals: 0, commands: Vec::new() };
+    let mut ordeal = Ordeal {
+        room,
+        fixture,
+        process,
+        _far: far,
+        clock: None,
+        signals: 0,
+        commands: Vec::new(),
+        clients: Vec::new(),
+    };
     ordeal.go(scenario).map_err(|why| Missing::Stuck(format!("{why}\n{}", ordeal.process.log())))
+}
+
+/// Does what it is told, and is answered where it waits for that.
+fn client(addr: &str, ask: Ask) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let get = |path| format!("GET {path} HTTP/1.1\r\nHost: torture\r\n");
+    let bytes = match ask {
+        Ask::Nothing => String::new(),
+        Ask::HalfHead => "GET / HTTP/1.1\r\nHo".to_owned(),
+        Ask::Get(path) | Ask::Answered(path, _) => get(path) + "\r\n",
+        Ask::HalfBody(path) => {
+            format!("POST {path} HTTP/1.1\r\nHost: torture\r\nContent-Length: 10\r\n\r\nhello")
+        }
+        Ask::Upgrade(path) => get(path) + "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    };
+    stream.write_all(bytes.as_bytes())?;
+    if let Ask::Answered(_, status) = ask {
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin)?;
+        let wanted = format!("HTTP/1.1 {status}");
+        if begin != wanted.as_bytes() {
+            return Err(io::Error::other(format!("`{}` instead of `{wanted}`", begin.escape_ascii())));
+        }
+    }
+    Ok(stream)
 }
 
 struct Ordeal<'a> {
@@ -73,6 +110,8 @@ struct Ordeal<'a> {
     clock: Option<Instant>,
     signals: u32,
     commands: Vec<(Child, u8)>,
+    /// Connections that are kept to the end.
+    clients: Vec<TcpStream>,
 }
 
 impl Ordeal<'_> {
@@ -99,6 +138,7 @@ impl Ordeal<'_> {
             Step::Running => return self.until("running", |status| status.state == "running"),
             Step::State(state) => return self.until(state, |status| status.state == state),
             Step::Over(name) => return self.until(&format!("without `{name}`"), |status| status.is_over(name)),
+            Step::Ask(ask) => return self.ask(ask),
             Step::Term => self.signal(Signal::TERM, second)?,
             Step::Int => self.signal(Signal::INT, second)?,
             Step::StopCommand(code) => self.stop_command(code, second)?,
@@ -120,6 +160,14 @@ impl Ordeal<'_> {
             Err(_) if self.signals > 2 => Ok(()),
             done => done,
         }
+    }
+
+    fn ask(&mut self, ask: Ask) -> Result<(), String> {
+        let status = self.status()?;
+        let url = status.component("web").and_then(|web| web.note.clone()).ok_or("there is no server called `web`")?;
+        let client = client(url.trim_start_matches("http://"), ask).map_err(|error| format!("{ask:?}: {error}"))?;
+        self.clients.push(client);
+        Ok(())
     }
 
     fn stop_command(&mut self, code: u8, second: bool) -> Result<(), String> {

@@ -51,6 +51,8 @@ pub enum Step {
     State(&'static str),
     /// Wait until the control socket answers that this component is over.
     Over(&'static str),
+    /// A client that asks this and stays.
+    Ask(Ask),
     /// `SIGTERM`.
     Term,
     /// `SIGINT`.
@@ -63,6 +65,23 @@ pub enum Step {
     RuinStateDir,
     /// The time counts from here; without this, from the first signal or `stop`.
     Clock,
+}
+
+/// What a client does to the fixture's HTTP server. It keeps its connection and reads nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Nothing at all.
+    Nothing,
+    /// Half the head of a request.
+    HalfHead,
+    /// A GET of this path.
+    Get(&'static str),
+    /// A GET that is answered with this status.
+    Answered(&'static str, u16),
+    /// A POST to this path, of which half the body comes.
+    HalfBody(&'static str),
+    /// A GET of this path that wants another protocol.
+    Upgrade(&'static str),
 }
 
 /// How soon a process has to be gone.
@@ -221,6 +240,8 @@ pub fn scenarios() -> Vec<Scenario> {
         coordinators(),
         terminals(),
         disks(),
+        http(),
+        http_beside(),
     ]
     .into_iter()
     .flatten()
@@ -564,5 +585,94 @@ fn disks() -> Vec<Scenario> {
             .ends(0, &blame),
         Scenario::of("clean", "receipt-on-a-full-device").disk(Disk::FullDevice).ends(0, &["receipt file"]),
         Scenario::of("clean", "receipt-into-a-deaf-pipe").disk(Disk::DeafPipe).ends(0, &["receipt file"]),
+    ]
+}
+
+/// Requests in flight, and connections that are no request yet. What is stuck is named with its route and what it did.
+fn http() -> Vec<Scenario> {
+    let row = |name, asks: &[Ask], mark: &'static str| {
+        let asks = asks.iter().map(|ask| Step::Ask(*ask));
+        let steps: Vec<Step> = [Step::Running].into_iter().chain(asks).chain([Step::Mark(mark), Step::Term]).collect();
+        Scenario::of("http", name).steps(steps).ends(STOPPED, &["web"]).order(&["web", "db"])
+    };
+    let blocked = |name| row(name, &[Ask::Get("/blocks")], "mark: blocking").says("holding the runtime thread");
+    let every = [
+        Ask::Get("/hangs"),
+        Ask::HalfBody("/uploads"),
+        Ask::Get("/events"),
+        Ask::Get("/endless"),
+        Ask::HalfHead,
+        Ask::Nothing,
+        Ask::Upgrade("/upgrades"),
+    ];
+    vec![
+        row("http-handler-hangs", &[Ask::Get("/hangs")], "mark: handling").says("handler at work").says("/hangs"),
+        row("http-handler-hangs-on-one-thread", &[Ask::Get("/hangs")], "mark: handling")
+            .threads("current")
+            .says("handler at work"),
+        row("http-slow-body", &[Ask::HalfBody("/uploads")], "mark: uploading").says("slow body").says("/uploads"),
+        row("http-unread-answer", &[Ask::Get("/endless")], "mark: streaming").says("unread answer").says("/endless"),
+        row("http-event-stream", &[Ask::Get("/events")], "mark: streaming").says("streaming").says("/events"),
+        row("http-upgraded", &[Ask::Upgrade("/upgrades")], "mark: upgraded").says("upgraded").says("/upgrades"),
+        row("http-every-way-at-once", &every, "mark: upgraded")
+            .says("handler at work")
+            .says("slow body")
+            .says("streaming")
+            .says("unread answer")
+            .says("partial head")
+            .says("upgraded"),
+        // Nothing is lost with these.
+        row("http-half-a-head", &[Ask::HalfHead, Ask::Answered("/", 200)], "running").ends(0, &[]).says("partial head"),
+        row("http-silent", &[Ask::Nothing, Ask::Answered("/", 200)], "running").ends(0, &[]),
+        row("http-handler-panics", &[Ask::Answered("/panics", 500), Ask::Answered("/", 200)], "mark: panicking")
+            .ends(0, &[]),
+        row("http-handler-ends-when-told", &[Ask::Get("/told")], "mark: handling").ends(0, &[]),
+        blocked("http-handler-blocks"),
+        blocked("http-handler-blocks-the-only-worker").threads("1").only_order(&[]),
+        row("http-two-signals", &[Ask::Get("/hangs")], "mark: handling")
+            .steps([
+                Step::Running,
+                Step::Ask(Ask::Get("/hangs")),
+                Step::Mark("mark: handling"),
+                Step::Term,
+                Step::Mark("jobs       released"),
+                Step::Term,
+            ])
+            .ends(TERM, &["web"])
+            .after_second_signal(),
+    ]
+}
+
+/// Requests in flight while something else misbehaves.
+fn http_beside() -> Vec<Scenario> {
+    let asks = |ask: Ask, mark: &'static str, rest: &[Step]| {
+        [&[Step::Running, Step::Ask(ask), Step::Mark(mark)][..], rest].concat()
+    };
+    let told = |rest: &[Step]| asks(Ask::Get("/told"), "mark: handling", rest);
+    let hangs = |rest: &[Step]| asks(Ask::Get("/hangs"), "mark: handling", rest);
+    let panics = [Step::Mark("mark: panicking"), Step::Clock];
+    vec![
+        Scenario::new("http-beside-a-hang").steps(told(&[Step::Term])).ends(STOPPED, &["bad"]).order(&["web", "db"]),
+        Scenario::of("http-beside-a-hang", "http-hangs-beside-a-hang")
+            .steps(hangs(&[Step::Term]))
+            .ends(STOPPED, &["web", "bad"])
+            .order(&["bad", "db"])
+            .order(&["web", "db"])
+            .says("handler at work"),
+        Scenario::new("http-beside-a-block")
+            .steps(told(&[Step::Term]))
+            .ends(STOPPED, &["bad"])
+            .order(&["web", "db"])
+            .says("holding the runtime thread"),
+        Scenario::new("http-beside-a-panic").steps(told(&panics)).ends(11, &["bad"]).order(&["web", "db"]),
+        Scenario::of("http-beside-a-panic", "http-hangs-beside-a-panic")
+            .steps(hangs(&panics))
+            .ends(11, &["web", "bad"])
+            .order(&["web", "db"])
+            .says("handler at work"),
+        Scenario::new("http-on-a-close-that-hangs")
+            .steps(told(&[Step::Term]))
+            .ends(STOPPED, &["bad"])
+            .order(&["web", "bad", "db"]),
     ]
 }
