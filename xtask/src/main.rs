@@ -1,6 +1,6 @@
 //! `cargo xtask`: everything that is done to this tree, under one name.
 //!
-//! What CI runs is what a person runs: CI calls `./x test` and nothing else, and that is `cargo xtask test`. Three tables
+//! What CI runs is what a person runs: CI calls `./x test` and nothing else, and that is `cargo xtask test`. Four tables
 //! say what there is; adding to the project means adding a line to one of them:
 //!
 //! | table | a line is | shown by |
@@ -8,6 +8,7 @@
 //! | [`stages::STAGES`] | a stage of the whole test run | `cargo xtask test --list` |
 //! | [`promises::PROMISES`] | a promise in numbers, and what measures it | `cargo xtask promise --list` |
 //! | [`benches::BENCHES`] | a comparison with peers | `cargo xtask bench --list` |
+//! | [`soaks::SOAKS`] | a fuzzer that can run for hours | `cargo xtask soak --list` |
 
 // A program for people: its output is what it is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -17,6 +18,7 @@ mod cargo;
 mod deny;
 mod promises;
 mod report;
+mod soaks;
 mod stages;
 mod tally;
 
@@ -75,6 +77,18 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Let a fuzzer run for a long time; exit with 1 where it finds something.
+    Soak {
+        /// Which; see `--list`.
+        #[arg(value_name = "NAME", required_unless_present = "list")]
+        name: Option<String>,
+        /// For how long.
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        minutes: u32,
+        /// Name all fuzzers.
+        #[arg(long)]
+        list: bool,
+    },
     /// Check licences, duplicates, sources and advisories of all dependencies.
     Deny,
     /// Format the whole tree.
@@ -89,6 +103,8 @@ fn main() -> ExitCode {
         Task::Promise { id, .. } => promises::run(&id.unwrap_or_default()),
         Task::Bench { list: true, .. } => benches::list(),
         Task::Bench { name, arguments, .. } => benches::run(&name.unwrap_or_default(), &arguments),
+        Task::Soak { list: true, .. } => soaks::list(),
+        Task::Soak { name, minutes, .. } => soaks::run(&name.unwrap_or_default(), minutes),
         Task::Deny => stages::run(&["deny".to_owned()]),
         Task::Fmt => cargo::exit_code(cargo::run(&["fmt", "--all"])),
     }

@@ -80,6 +80,23 @@ pub(crate) const PROMISES: &[Promise] = &[
         measure: &["run", "--release", "--package", "evenkeel-bench", "--bin", "http", "--", "--check"],
     },
     Promise {
+        id: "http-hostile",
+        sentence: "Clients that leave, flood, break the rules or reach panics harm no other client, and leave nothing behind.",
+        bar: "100,000 of each of 20 kinds: right status or close, each accepted request ended once, all others answered; \
+              no connection, task, descriptor or memory more than before",
+        requirement: "R4.1a",
+        package: "evenkeel-http",
+        measure: &["bench", "--package", "evenkeel-http", "--bench", "hostile"],
+    },
+    Promise {
+        id: "drain",
+        sentence: "A drain keeps its deadlines: what rests is closed with the linger, what is stuck is cut off and named.",
+        bar: "connections at rest: linger + 50 ms; each stuck kind: its deadline + 100 ms at most, never before it",
+        requirement: "R4.1a",
+        package: "evenkeel-http",
+        measure: &["bench", "--package", "evenkeel-http", "--bench", "drain"],
+    },
+    Promise {
         id: "shop",
         sentence: "An order that the shop has acknowledged is there, is charged once and comes to its end, however often \
                    the shop is stopped or killed.",

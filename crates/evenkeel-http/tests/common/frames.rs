@@ -143,12 +143,23 @@ impl Frames {
         Self::open_with(addr, &[]).await
     }
 
+    /// The same, on a connection that is there.
+    pub(crate) async fn on(stream: TcpStream) -> Self {
+        let mut client = Self { stream, unread: Vec::new() };
+        let _ = client.stream.set_nodelay(true);
+        client.greet(&[]).await;
+        client
+    }
+
     /// The same, with these settings.
     pub(crate) async fn open_with(addr: SocketAddr, settings: &[u8]) -> Self {
         let mut client = Self::connect(addr).await;
-        let first = [PREFACE, &frame(SETTINGS, 0, 0, settings), &frame(SETTINGS, ACK, 0, &[])].concat();
-        client.send(first).await;
+        client.greet(settings).await;
         client
+    }
+
+    async fn greet(&mut self, settings: &[u8]) {
+        self.send([PREFACE, &frame(SETTINGS, 0, 0, settings), &frame(SETTINGS, ACK, 0, &[])].concat()).await;
     }
 
     /// What the server does not want to read any more is no fault of the client.
