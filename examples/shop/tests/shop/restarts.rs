@@ -158,3 +158,43 @@ fn requests_reach_the_next_shop_through_a_held_socket_r4_1b() {
     assert_eq!(waiting.join().unwrap().unwrap().status, 200);
     shop.stop();
 }
+
+/// Stops whatever shop runs in a place, be it one that the test did not start.
+struct Stopped<'a>(&'a Place);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.run(&["stop"]);
+    }
+}
+
+/// Hands over to itself under load: for a moment two processes work on one database.
+fn handed_over(place: &Place) {
+    let shop = place.start(&[]);
+    let _stopped = Stopped(place);
+    let more = ["--clients", "24", "--connections", "all", "--reads", "20"];
+    let load = place.load(&shop.url(), 10_000_000, &more);
+    for _ in 0..3 {
+        let before = shop.get("/orders").json()["count"].as_u64().unwrap();
+        shop.get_until("/orders", |orders| orders["count"].as_u64().unwrap() >= before + WORKS);
+        let done = place.run(&["restart"]);
+        assert!(done.status.success(), "{done:?}\n{}", place.said());
+    }
+    kill_process(Pid::from_child(&load), Signal::INT).unwrap();
+    nothing_is_wrong(&load.wait_with_output().unwrap());
+    let stopped = place.run(&["stop"]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    assert!(place.run(&["check", "--settled"]).status.success());
+}
+
+#[test]
+fn two_processes_that_hand_over_under_load_do_everything_once_r4_1b_r5_1a() {
+    handed_over(&Place::new());
+}
+
+#[test]
+fn two_processes_that_hand_over_under_load_on_postgres_do_everything_once_r4_1b_r5_1a() {
+    if let Some(place) = Place::on_postgres() {
+        handed_over(&place);
+    }
+}

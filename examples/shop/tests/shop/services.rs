@@ -140,11 +140,12 @@ fn charges_under_way_are_drained_before_the_database_is_closed_r4_4b(place: &Pla
     shop.get_until("/events", |events| events["unconfirmed"]["inventory"] == 0);
     shop.stop();
     let receipt = place.receipt();
-    let drained = |name: &str| {
-        let rows = receipt["components"].as_array().unwrap();
-        rows.iter().find(|row| row["name"] == name).unwrap()["drained"].as_u64().unwrap()
-    };
-    assert!(drained("payment") > 0, "{receipt}");
+    let row = |name: &str| receipt["components"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+    assert!(row("payment")["drained"].as_u64().unwrap() > 0, "{receipt}");
+    let closing = row("database")["release_ms"].as_f64().unwrap();
+    for consumer in ["orders", "inventory", "payment", "packing"] {
+        assert!(row(consumer)["end_ms"].as_f64().unwrap() <= closing, "{consumer}: {receipt}");
+    }
     assert_eq!(receipt["exit_code"], 0);
 
     let shop = place.start(&[]);
