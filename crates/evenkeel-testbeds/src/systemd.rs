@@ -36,7 +36,7 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    /// Starts one that knows these units: file name and content. `DefaultDependencies=no` belongs into each `[Unit]`.
+    /// Starts one that knows these units: file name and content.
     /// Where it cannot run, says so aloud and gives `None`.
     ///
     /// # Panics
@@ -117,6 +117,12 @@ impl Systemd {
         }
     }
 
+    /// Where its units are; `daemon-reload` makes it read them again.
+    #[must_use]
+    pub fn units(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A command that runs inside.
     #[must_use]
     pub fn inside(&self, program: &str) -> Command {
@@ -163,8 +169,11 @@ impl Drop for Systemd {
 
 fn write_units(dir: &Path, units: &[(&str, String)]) {
     let empty = || "[Unit]\nDefaultDependencies=no\n".to_owned();
-    let own = [("evenkeel-test.target", empty()), ("shutdown.target", empty())];
-    for (name, text) in own.iter().chain(units) {
+    // Those that units wait for by default.
+    let own = ["evenkeel-test", "shutdown", "sysinit", "basic", "network", "multi-user"];
+    let own = own.map(|name| (format!("{name}.target"), empty()));
+    let own = own.iter().map(|(name, text)| (name.as_str(), text));
+    for (name, text) in own.chain(units.iter().map(|(name, text)| (*name, text))) {
         fs::write(dir.join(name), text).expect("a unit can be written");
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use evenkeel_load::{Kind, Load, Plan, Table, Target};
+use evenkeel_load::{Load, Plan, Table, Target};
 use evenkeel_testbeds::{Systemd, free_port};
 
 /// Nothing here takes longer, not even on a machine that is busy with something else.
@@ -23,7 +23,7 @@ fn service(command: &str, more: &str) -> String {
 /// Does something to the service again and again while it is under load.
 fn under_load(port: u16, times: usize, act: impl Fn()) -> Table {
     let target = Target::new(([127, 0, 0, 1], port).into(), "/");
-    let load = Load::start(Plan { kinds: Kind::ALL.to_vec(), ..Plan::new(target) }).unwrap();
+    let load = Load::start(Plan::new(target)).unwrap();
     for _ in 0..times {
         load.until_answered(100, PATIENCE).unwrap();
         load.restart_begins();
@@ -118,4 +118,58 @@ fn a_stop_that_gets_on_may_take_longer_than_its_limit_and_one_that_is_stuck_may_
     // It is told to stop, extended once because that is news, and killed long before its own budget.
     let _ = systemd.systemctl(&["stop", "stuck"]);
     assert_eq!(systemd.property("stuck", "Result"), "timeout", "{}", systemd.log());
+}
+
+/// By its own command, hardened, and as often as one likes.
+#[test]
+fn a_program_installs_itself_runs_in_its_sandbox_and_uninstalls_itself_r1d_r2_5b() {
+    let port = free_port();
+    let Some(systemd) = Systemd::start(&[]) else { return };
+    let orders = |arguments: &[&str]| {
+        let mut command = systemd.inside(ORDERS);
+        command.arg(arguments[0]).arg("--unit-dir").arg(systemd.units()).args(&arguments[1..]);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        (output.status.code(), said)
+    };
+    let listen = format!("127.0.0.1:{port}");
+    let wanted = ["--listen", &listen, "--budget", "20s"];
+    let install = [&["install", "--no-enable"], &wanted[..]].concat();
+    let first = orders(&install);
+    assert_eq!(first.0, Some(0), "{}", first.1);
+    assert!(orders(&install).1.contains("is installed already"), "twice is once");
+    assert_eq!(orders(&[&["diff"], &wanted[..]].concat()).0, Some(0));
+    let other = orders(&["diff", "--listen", &listen]);
+    assert!(
+        other.0 == Some(1) && other.1.contains("- TimeoutStopSec=25") && other.1.contains("+ TimeoutStopSec=35"),
+        "{other:?}"
+    );
+
+    systemd.does(&["start", "orders"]);
+    assert_eq!(systemd.property("orders", "StatusText"), "running", "{}", systemd.log());
+    let table = under_load(port, 2, || systemd.does(&["reload", "orders"]));
+    assert_eq!(lost(&table), 0, "{table}\n{}", systemd.log());
+    let removed = orders(&["uninstall"]);
+    assert_eq!(removed.0, Some(0), "{}", removed.1);
+    assert_eq!(systemd.property("orders", "LoadState"), "not-found");
+    assert!(orders(&["uninstall"]).1.contains("is not installed"), "twice is once");
+}
+
+/// What `systemd-analyze` says of the unit, without a manager.
+#[test]
+fn the_unit_is_sound_and_its_exposure_is_at_most_1_5_r2_5b() {
+    let units = tempfile::tempdir().unwrap();
+    let print = std::process::Command::new(ORDERS).args(["install", "--print-unit"]).output().unwrap();
+    let file = units.path().join("orders.service");
+    std::fs::write(&file, &print.stdout).unwrap();
+    for arguments in [&["verify"][..], &["security", "--offline=yes", "--threshold=15"]] {
+        let analyzed = std::process::Command::new("systemd-analyze").args(arguments).arg(&file).output();
+        let Ok(analyzed) = analyzed else {
+            println!("SKIPPED: systemd-analyze is not installed (apt-get install systemd); the unit was not analyzed");
+            return;
+        };
+        let said = [analyzed.stdout, analyzed.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(analyzed.status.success(), "{arguments:?}: {said}");
+        println!("{}", said.lines().last().unwrap_or_default());
+    }
 }

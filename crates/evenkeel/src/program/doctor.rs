@@ -118,13 +118,18 @@ fn ports(app: &App) -> (Vec<Port>, u64) {
     let declared = lock(&app.declared);
     let listeners = declared.entries.iter().filter_map(|entry| {
         let addr = entry.behaviour.listens_at()?;
-        Some((entry.spec.name.clone(), addr, most_connections(&*entry.behaviour)))
+        Some((entry.spec.name.clone(), addr))
     });
     let listeners: Vec<_> = listeners.collect();
     drop(declared);
-    let connections = listeners.iter().map(|(_, _, connections)| connections).sum();
-    let probed = listeners.into_iter().map(|(name, addr, _)| Port { bound: probe(&addr), name, addr, admin: false });
+    let connections = connections(app);
+    let probed = listeners.into_iter().map(|(name, addr)| Port { bound: probe(&addr), name, addr, admin: false });
     (probed.chain(admin(app)).collect(), connections)
+}
+
+/// How many connections the components of the program hold at most.
+pub(super) fn connections(app: &App) -> u64 {
+    lock(&app.declared).entries.iter().map(|entry| most_connections(&*entry.behaviour)).sum()
 }
 
 #[cfg(feature = "http")]

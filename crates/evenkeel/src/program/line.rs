@@ -2,10 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
 use evenkeel_events::Format;
 
-use super::{Exit, client, doctor, print, service};
+use super::{Exit, client, doctor, install, print, service};
 use crate::App;
 
 /// The id of `doctor --json`, apart from any that a program has given to an argument of its own.
@@ -75,7 +75,8 @@ impl CommandLine {
             .disable_help_subcommand(true)
             .max_term_width(100)
             .subcommand(run_command(&name).args(run_args.clone()))
-            .subcommand(doctor_command(&name, run_args))
+            .subcommand(doctor_command(&name, run_args.clone()))
+            .subcommands(install_commands(&name, &run_args))
             .subcommands(commands(&name));
         Self { whole, own: own_commands, own_args, matches: None, name }
     }
@@ -119,7 +120,7 @@ impl CommandLine {
     pub fn matches(&self) -> &ArgMatches {
         let matches = self.matches.as_ref().expect("the command line has been parsed");
         match matches.subcommand() {
-            Some(("run" | "doctor", below)) => below,
+            Some(("run" | "doctor" | "install" | "diff", below)) => below,
             _ => matches,
         }
     }
@@ -150,6 +151,9 @@ impl CommandLine {
             Some(("pause", at)) => client::pause(&name, &place(at), true),
             Some(("continue", at)) => client::pause(&name, &place(at), false),
             Some(("doctor", at)) => doctor::doctor(app, &options(at), as_json(at)),
+            Some(("install", at)) => install::install(app, &options(at), &self.wish(at)),
+            Some(("diff", at)) => install::diff(app, &options(at), &self.wish(at)),
+            Some(("uninstall", at)) => install::uninstall(&name, unit_dir(at).as_deref()),
             Some(("graph", at)) => {
                 options(at).apply(&mut app);
                 client::graph(app, at.get_one::<String>("format").map_or("text", String::as_str))
@@ -158,6 +162,19 @@ impl CommandLine {
             Some(("completions", at)) => self.completions(at),
             Some(("run", at)) => service::run(app, &options(at)),
             _ => service::run(app, &options(&matches)),
+        }
+    }
+
+    /// What `install` was told; the arguments of `run` as they were written, so that the service is run by the same.
+    fn wish(&self, at: &ArgMatches) -> install::Wish {
+        let flag = |name: &str| at.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
+        let run = self.whole.find_subcommand("run").into_iter().flat_map(Command::get_arguments);
+        install::Wish {
+            arguments: run.flat_map(|arg| as_written(arg, at)).collect(),
+            user: at.try_get_one::<String>(UNIT_USER).ok().flatten().cloned(),
+            units: unit_dir(at),
+            print: flag("print-unit"),
+            enable: !flag("no-enable"),
         }
     }
 
@@ -341,6 +358,61 @@ fn doctor_command(name: &str, run_args: Vec<Arg>) -> Command {
         .args((!taken).then_some(json))
         .args(run_args)
         .after_help(format!("Example:\n  {name} doctor --budget 20s"))
+}
+
+/// The id of `install --service-user`, apart from any that a program has given to an argument of its own.
+const UNIT_USER: &str = "unit-user";
+
+/// An argument and its values, if it stood on the command line.
+fn as_written(arg: &Arg, at: &ArgMatches) -> Vec<OsString> {
+    let id = arg.get_id().as_str();
+    if at.try_contains_id(id).is_err() || at.value_source(id) != Some(ValueSource::CommandLine) {
+        return Vec::new();
+    }
+    let name = arg.get_long().map(|long| format!("--{long}")).or_else(|| Some(format!("-{}", arg.get_short()?)));
+    let takes_value = arg.get_action().takes_values();
+    let values: Vec<OsString> =
+        at.get_raw(id).filter(|_| takes_value).into_iter().flatten().map(OsString::from).collect();
+    match name {
+        None => values,
+        Some(name) if values.is_empty() => vec![name.into()],
+        Some(name) => values.into_iter().flat_map(|value| [name.clone().into(), value]).collect(),
+    }
+}
+
+fn unit_dir(at: &ArgMatches) -> Option<PathBuf> {
+    at.try_get_one::<PathBuf>("unit-dir").ok().flatten().cloned()
+}
+
+/// `install` and `diff` take what `run` takes, because that is what they install.
+fn install_commands(name: &str, run_args: &[Arg]) -> [Command; 3] {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let dir = || {
+        let arg = Arg::new("unit-dir").long("unit-dir").value_name("DIR").value_parser(value_parser!(PathBuf));
+        arg.help("Where units are [default: /etc/systemd/system]").help_heading("Installation options")
+    };
+    let user = || {
+        let arg = Arg::new(UNIT_USER).long("service-user").value_name("USER").help_heading("Installation options");
+        arg.help("Run it as this user [default: one that systemd makes up, DynamicUser]")
+    };
+    let print = flag("print-unit", "Print the unit, and install nothing").help_heading("Installation options");
+    let enable = flag("no-enable", "Do not start it with the machine").help_heading("Installation options");
+    [
+        Command::new("install")
+            .about("Install it as a systemd service, with the arguments that are given here; starts nothing")
+            .args([user(), dir(), print, enable])
+            .args(run_args.iter().cloned())
+            .after_help(format!("Example:\n  {name} install --budget 20s\n  systemctl start {name}")),
+        Command::new("uninstall")
+            .about("Stop the service and remove its unit; its state stays")
+            .arg(dir())
+            .after_help(format!("Example:\n  {name} uninstall")),
+        Command::new("diff")
+            .about("Show how the installed service differs from the one that would be installed (exit 1)")
+            .args([user(), dir()])
+            .args(run_args.iter().cloned())
+            .after_help(format!("Example:\n  {name} diff --budget 20s")),
+    ]
 }
 
 fn restart_command(name: &str) -> Command {

@@ -11,6 +11,7 @@ mod doctor;
 mod front;
 mod guardian;
 mod herald;
+mod install;
 mod last_flush;
 mod last_words;
 mod line;
@@ -94,7 +95,7 @@ impl Termination for Exit {
 
 impl App {
     /// Runs the program's command line: `run` (the default), `status`, `stop`, `restart`, `pause`, `continue`, `doctor`,
-    /// `graph`, `receipt`, `completions`.
+    /// `install`, `uninstall`, `diff`, `graph`, `receipt`, `completions`.
     ///
     /// `run` blocks until the service has ended. A stop that had to leave something running ends the process here,
     /// without unwinding: what is left cannot be trusted to end.
