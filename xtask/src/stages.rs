@@ -82,7 +82,7 @@ fn sim() -> Tally {
 }
 
 fn torture() -> Tally {
-    long("evenkeel-torture", &["torture", "probes", "restarts", "handover", "manager", "systemd", "doctor"])
+    long("evenkeel-torture", &["torture", "probes", "restarts", "handover", "manager", "systemd", "init", "doctor"])
 }
 
 fn transcripts() -> Tally {

@@ -122,7 +122,7 @@ impl Origin {
         &self.program
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         if let Some(dir) = &self.dir {

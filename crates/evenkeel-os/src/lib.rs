@@ -20,6 +20,7 @@
 //! | [`handover`] | how does one process leave its place to the next? |
 //! | [`children`] | how is a program started in this one's place, stopped, waited for? |
 //! | [`notify`] | what is said to a service manager, and by a program to us? |
+//! | [`init`](mod@init) | what does process 1 of a container have to do? |
 //! | [`threads`] | what is that thread doing? |
 //! | [`exit`] | how does the process end when nothing else works? |
 //!
@@ -62,6 +63,7 @@ pub mod env;
 pub mod examine;
 pub mod exit;
 pub mod handover;
+pub mod init;
 pub mod interrupt;
 pub mod lock;
 pub mod notify;

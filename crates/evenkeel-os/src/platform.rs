@@ -70,7 +70,7 @@ pub fn host_kind(env: Env<'_>, facts: &HostFacts) -> HostKind {
         HostKind::Kubernetes
     } else if set("NOTIFY_SOCKET") || (set("INVOCATION_ID") && !facts.terminal) {
         HostKind::Systemd
-    } else if facts.container_mark || facts.pid == 1 || set("container") {
+    } else if facts.container_mark || facts.pid == 1 || set("container") || set(crate::init::SWITCH) {
         HostKind::Container
     } else if facts.terminal {
         HostKind::Terminal

@@ -59,6 +59,12 @@ impl Process {
         Ok(Self { pid, log, ended: watch(child) })
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

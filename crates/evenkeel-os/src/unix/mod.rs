@@ -8,6 +8,7 @@ pub(crate) mod examine;
 pub(crate) mod exit;
 pub(crate) mod files;
 pub(crate) mod handover;
+pub(crate) mod init;
 pub(crate) mod interrupt;
 pub(crate) mod notifications;
 pub(crate) mod notify;

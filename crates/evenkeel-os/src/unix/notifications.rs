@@ -26,18 +26,24 @@ impl Notifications {
         Ok(Self { socket: UnixDatagram::bind(path)?, path: path.to_owned() })
     }
 
+    /// One that listens already, with a name that is no path.
+    pub(crate) fn of(socket: UnixDatagram) -> Self {
+        Self { socket, path: PathBuf::new() }
+    }
+
     /// Where the socket is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The next message, waited for this long at most. `None` if none came.
+    /// The next message, waited for this long at most (without a limit for [`Duration::MAX`]). `None` if none came.
     ///
     /// # Errors
     /// The system fails to receive.
     pub fn next(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
-        self.socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+        let limit = (patience != Duration::MAX).then(|| patience.max(Duration::from_millis(1)));
+        self.socket.set_read_timeout(limit)?;
         let mut message = vec![0; LONGEST];
         match self.socket.recv(&mut message) {
             Ok(length) => {

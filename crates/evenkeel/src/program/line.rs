@@ -424,7 +424,7 @@ fn restart_command(name: &str) -> Command {
              A new process starts beside the running one, and takes over when it has proved through those sockets that \
              it serves. Whatever goes wrong before, the running process serves on. With `--stop-first` the running \
              process stops first and becomes the program anew, with the same process id: for programs of which there \
-             cannot be two, for process 1 of a container, and for the main process of a systemd service.",
+             cannot be two, and where the process id has to stay.",
         )
         .arg(flag("stop-first", "Stop first, then start in the same process; clients wait meanwhile"))
         .arg(flag("no-wait", "Return as soon as the new process serves, or the stop has begun"))

@@ -18,6 +18,7 @@ use evenkeel_os::{
     env::process_env,
     exit::exit_now,
     handover::{Line, Origin, predecessor},
+    init,
     lock::{InstanceLock, lock_instance},
     notify::{Notifier, notifier},
     signals,
@@ -74,6 +75,12 @@ const FORCED_FLUSH: Duration = Duration::from_millis(20);
 /// Runs the service and returns how the process should end.
 pub(super) fn run(mut app: App, options: &Options) -> Exit {
     let origin = Origin::here();
+    if init::is_due(&process_env, std::process::id()) {
+        return match init::run(&origin) {
+            Ok(code) => Exit::new(code),
+            Err(error) => internal(&format!("the duties of process 1 cannot be done: {error}")),
+        };
+    }
     options.apply(&mut app);
     let name = app.name.clone();
     let checks = std::mem::take(&mut *lock(&app.checks));
