@@ -145,6 +145,9 @@ fn a_program_installs_itself_runs_in_its_sandbox_and_uninstalls_itself_r1d_r2_5b
         "{other:?}"
     );
 
+    let doctor = systemd.inside(ORDERS).args(["doctor", "--budget", "20s"]).output().unwrap();
+    let doctor = String::from_utf8_lossy(&doctor.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(doctor.contains("orders.service has 25.0 s"), "{doctor}");
     systemd.does(&["start", "orders"]);
     assert_eq!(systemd.property("orders", "StatusText"), "running", "{}", systemd.log());
     let table = under_load(port, 2, || systemd.does(&["reload", "orders"]));

@@ -11,6 +11,7 @@
 pub(super) mod checks;
 mod judge;
 mod report;
+mod unit;
 
 use std::{
     io,
@@ -58,6 +59,7 @@ fn gather(app: App, options: &Options) -> Facts {
         plan,
         problems,
         host: host_kind(&process_env, &HostFacts::gather()),
+        unit: unit::of(&name),
         user: user(),
         instance: instance.unwrap_or(Instance::Nobody),
         runtime,

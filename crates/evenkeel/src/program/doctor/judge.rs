@@ -11,6 +11,7 @@ use evenkeel_os::{
 use evenkeel_plan::{budget::Plan, limit::seconds};
 use serde::Serialize;
 
+use super::unit::Unit;
 use crate::{app::Problem, program::service::misfit};
 
 /// Files that a program has open beside its connections: logs, a database's, its own.
@@ -29,6 +30,8 @@ pub(super) struct Facts {
     pub(super) plan: Option<Plan>,
     pub(super) problems: Vec<Problem>,
     pub(super) host: HostKind,
+    /// The service that systemd has of this name.
+    pub(super) unit: Option<Unit>,
     pub(super) user: User,
     pub(super) instance: Instance,
     pub(super) runtime: Result<Directory, Nowhere>,
@@ -139,7 +142,10 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = configuration(facts.plan.as_ref(), &facts.problems);
     if let Some(plan) = &facts.plan {
         findings.push(budget(plan, &facts.name));
-        findings.push(grace(plan, facts.host));
+        findings.push(match &facts.unit {
+            Some(unit) => unit_grace(plan, unit),
+            None => grace(plan, facts.host),
+        });
     }
     findings.push(account(facts.user, &facts.name));
     findings.push(instance(&facts.instance, &facts.name));
@@ -198,6 +204,26 @@ fn grace(plan: &Plan, host: HostKind) -> Finding {
     }
     let text = format!("{takes}, and {grants} has {granted} unless told otherwise; then it is killed");
     Finding::warn(WHAT, text, format!("set {how} to more than that, or give a shorter `--budget`"))
+}
+
+/// What systemd grants the unit of this program.
+fn unit_grace(plan: &Plan, unit: &Unit) -> Finding {
+    const WHAT: &str = "stop time";
+    let (takes, name) = (format!("up to {}", seconds(plan.worst_case)), &unit.name);
+    let Some(stop) = unit.stop else { return Finding::ok(WHAT, format!("{takes}; {name} has no limit")) };
+    let granted = seconds(stop);
+    if plan.worst_case <= stop {
+        return Finding::ok(WHAT, format!("{takes}; {name} has {granted}"));
+    }
+    if unit.notified {
+        return Finding::ok(WHAT, format!("{takes}; {name} has {granted}, and more as long as the stop gets on"));
+    }
+    let text = format!("{takes}, and {name} has {granted}; then it is killed");
+    let hint = format!(
+        "set `TimeoutStopSec={}` and `Type=notify` there (`systemctl edit {name}`), or give a shorter `--budget`",
+        plan.worst_case.as_secs() + 1
+    );
+    Finding::warn(WHAT, text, hint)
 }
 
 fn account(user: User, name: &str) -> Finding {

@@ -62,6 +62,7 @@ fn facts() -> Facts {
         name: "orders".to_owned(),
         plan: Some(plan(None, Duration::from_secs(30))),
         problems: Vec::new(),
+        unit: None,
         host: HostKind::Terminal,
         user: USER,
         instance: Instance::Nobody,
@@ -141,6 +142,12 @@ fn r2_5a_stop_time_is_held_against_known_defaults_and_never_guessed() {
     is(&grace(&of(31), HostKind::Kubernetes), Warn, "up to 31.0 s", "terminationGracePeriodSeconds");
     is(&grace(&of(10), HostKind::Container), Good, "10.0 s by default", "");
     is(&grace(&of(30), HostKind::Container), Warn, "killed", "--budget");
+    let unit = |stop, notified| Unit { name: "orders.service".to_owned(), stop, notified };
+    let stop = |secs| Some(Duration::from_secs(secs));
+    is(&unit_grace(&of(30), &unit(stop(35), false)), Good, "orders.service has 35.0 s", "");
+    is(&unit_grace(&of(300), &unit(stop(90), true)), Good, "more as long as the stop gets on", "");
+    is(&unit_grace(&of(300), &unit(stop(90), false)), Warn, "then it is killed", "TimeoutStopSec=301");
+    is(&unit_grace(&of(300), &unit(None, false)), Good, "has no limit", "");
     is(&grace(&of(300), HostKind::Systemd), Good, "TimeoutStopSec of the unit is not known", "");
     for host in [HostKind::Terminal, HostKind::Other] {
         is(&grace(&of(300), host), Good, "no known limit", "");
