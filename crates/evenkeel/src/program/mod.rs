@@ -46,6 +46,7 @@ const WIDTH: usize = 80;
 /// | code | meaning |
 /// |---|---|
 /// | 0 | every stage was clean |
+/// | 1 | a command could not do what it was told: there was no `restart`, `diff` found a difference |
 /// | 2 | the command line makes no sense |
 /// | 3 | the command was for a running instance, and there is none |
 /// | 4 | another instance of the same name runs |
