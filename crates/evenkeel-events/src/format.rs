@@ -42,6 +42,9 @@ pub enum Format {
     Human,
     /// For machines: one JSON object per line.
     Json,
+    /// For people who read the journal: as [`Human`](Self::Human), without the time, which journald keeps, and with the
+    /// level as the priority that journald reads at the beginning of each line (`sd-daemon(3)`).
+    Journal,
 }
 
 /// How the log is written.
@@ -270,6 +273,7 @@ impl Look {
         match self.format {
             Format::Human => self.human(line),
             Format::Json => json(line),
+            Format::Journal => self.journal(line),
         }
     }
 
@@ -303,6 +307,19 @@ impl Look {
         if let Some(hint) = line.fields.text("hint") {
             let (indent, label) = (" ".repeat(HINT_INDENT), self.paint(CYAN, "hint:"));
             let _ = write!(out, "\n{indent}{label} {}", text::plain(&hint));
+        }
+        out.push('\n');
+        out
+    }
+
+    fn journal(&self, line: &Line) -> String {
+        let priority = priority(line.metadata.level);
+        let column = line.column();
+        let name = text::pad(&text::plain(&column), COLUMN);
+        let mut out = format!("<{priority}>{name} {}", self.said(line, &column).join("  "));
+        if let Some(hint) = line.fields.text("hint") {
+            let indent = " ".repeat(COLUMN + 1);
+            let _ = write!(out, "\n<{priority}>{indent}hint: {}", text::plain(&hint));
         }
         out.push('\n');
         out
@@ -366,6 +383,16 @@ const HINT_INDENT: usize = 21;
 const DIM: &str = "2";
 const BOLD: &str = "1";
 const CYAN: &str = "36";
+
+/// As `syslog(3)` numbers them.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
 
 fn color_of(level: Level) -> &'static str {
     match level {

@@ -109,6 +109,7 @@ fn log_of_a_program() {
 #[test]
 fn a_programs_own_events_look_like_the_engines() {
     insta::assert_snapshot!("program_human", logged(&options(Format::Human), log_of_a_program));
+    insta::assert_snapshot!("program_journal", logged(&options(Format::Journal), log_of_a_program));
     insta::assert_snapshot!("program_json", logged(&options(Format::Json), log_of_a_program));
 }
 

@@ -84,6 +84,15 @@ pub fn process_id() -> u32 {
     std::process::id()
 }
 
+/// Whether journald reads standard error: it names the stream that it gave (`JOURNAL_STREAM`), and standard error is still
+/// that one.
+pub fn stderr_is_journal(env: Env<'_>) -> bool {
+    let given = non_empty(env, "JOURNAL_STREAM").and_then(|text| text.into_string().ok());
+    let named = given.as_deref().and_then(|given| given.split_once(':'));
+    let named = named.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+    named.is_some() && named == crate::sys::platform::stderr_stream()
+}
+
 /// Whether standard error is a terminal, so that a person reads it.
 pub fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()

@@ -155,3 +155,25 @@ fn the_watchdog_is_answered_until_code_holds_every_thread_r2_3e() {
     assert!(!silence.is_some_and(|message| says(&message, "WATCHDOG=1")));
     stuck.signal(Signal::KILL).unwrap();
 }
+
+/// journald says which stream it reads; a program whose standard error has been sent elsewhere is not read by it.
+#[test]
+fn lines_for_journald_have_priorities_and_no_times_r1e() {
+    use std::os::unix::fs::MetadataExt as _;
+    let manager = Manager::new();
+    let log = |named: &str| {
+        let path = manager.path().join(format!("log-{}", named.is_empty()));
+        let file = std::fs::File::create(&path).unwrap();
+        let found = file.metadata().unwrap();
+        let stream = if named.is_empty() { format!("{}:{}", found.dev(), found.ino()) } else { named.to_owned() };
+        let mut command = manager.command(ORDERS, &["--database", "postgres://missing"]);
+        assert_eq!(command.env("JOURNAL_STREAM", stream).stderr(file).status().unwrap().code(), Some(10));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let read = log("");
+    let error = "<3>db         could not start: cannot open database postgres://missing: connection refused\n\
+                 <3>           hint: start the database";
+    assert!(read.starts_with("<6>evenkeel") && read.contains(error), "{read}");
+    let elsewhere = log("1:1");
+    assert!(!elsewhere.contains("<6>") && elsewhere.contains(" INFO evenkeel"), "{elsewhere}");
+}

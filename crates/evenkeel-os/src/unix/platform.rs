@@ -28,3 +28,9 @@ pub fn open_file_limit() -> Option<u64> {
 pub(crate) fn container_mark() -> bool {
     ["/.dockerenv", "/run/.containerenv"].into_iter().any(|mark| Path::new(mark).exists())
 }
+
+/// Which open file standard error is: its device and inode.
+pub(crate) fn stderr_stream() -> Option<(u64, u64)> {
+    let found = rustix::fs::fstat(std::io::stderr()).ok()?;
+    Some((found.st_dev, found.st_ino))
+}

@@ -166,7 +166,7 @@ fn blame(receipt: &mut Receipt, culprit: &str, warning: &str) {
 pub(super) fn show(receipt: &Receipt, sink: &Sink, format: Format, kept: Option<&Path>, places: &Places) {
     let kept = kept.map(|path| path.display().to_string());
     match format {
-        Format::Human => sink.write_line(picture(receipt, kept, places)),
+        Format::Human | Format::Journal => sink.write_line(picture(receipt, kept, places)),
         // The whole receipt is in its file.
         Format::Json => tracing::info!(
             target: "evenkeel",

@@ -263,7 +263,11 @@ fn options(at: &ArgMatches) -> Options {
         budget: get(at, "budget"),
         propagation_delay: get(at, "propagation-delay"),
         receipt: get(at, "receipt"),
-        log_format: get::<String>(at, "log-format").map(|f| if f == "json" { Format::Json } else { Format::Human }),
+        log_format: get::<String>(at, "log-format").map(|format| match format.as_str() {
+            "json" => Format::Json,
+            "journal" => Format::Journal,
+            _ => Format::Human,
+        }),
         log_level: get(at, "log-level"),
         state_dir: get(at, "state-dir"),
         runtime_dir: get(at, "runtime-dir"),
@@ -302,7 +306,13 @@ fn run_options() -> Vec<Arg> {
         .value_parser(duration),
         option("receipt", "FILE", "EVENKEEL_RECEIPT", "Write the stop receipt here as well, as JSON")
             .value_parser(value_parser!(PathBuf)),
-        option("log-format", "FORMAT", "EVENKEEL_LOG_FORMAT", "How log lines look").value_parser(["human", "json"]),
+        option(
+            "log-format",
+            "FORMAT",
+            "EVENKEEL_LOG_FORMAT",
+            "How log lines look [default: journal if journald reads them, else human]",
+        )
+        .value_parser(["human", "json", "journal"]),
         option(
             "log-level",
             "LEVEL",

@@ -3,6 +3,7 @@
 use std::{backtrace::Backtrace, io::IsTerminal as _, panic};
 
 use evenkeel_events::{Format, LogOptions, Sink, subscriber};
+use evenkeel_os::{env::process_env, platform::stderr_is_journal};
 
 use super::{
     last_words::{LastWords, Panic},
@@ -24,7 +25,7 @@ pub(super) fn problem(options: &Options) -> Option<Problem> {
 }
 
 fn built(options: &Options, sink: Sink) -> Result<impl tracing::Subscriber + Send + Sync + use<>, Problem> {
-    let format = options.log_format.unwrap_or(Format::Human);
+    let format = format(options);
     let log = LogOptions {
         format,
         level: options.log_level.clone().unwrap_or_else(|| "info".to_owned()),
@@ -35,6 +36,12 @@ fn built(options: &Options, sink: Sink) -> Result<impl tracing::Subscriber + Sen
         text: error.to_string(),
         hint: "use a level like `info` or a filter like `info,shop::db=debug`".into(),
     })
+}
+
+/// What was asked for, else what suits whoever reads standard error.
+pub(super) fn format(options: &Options) -> Format {
+    let for_the_reader = || if stderr_is_journal(&process_env) { Format::Journal } else { Format::Human };
+    options.log_format.unwrap_or_else(for_the_reader)
 }
 
 /// A terminal, and nobody said no (<https://no-color.org>).

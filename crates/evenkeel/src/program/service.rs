@@ -268,7 +268,7 @@ impl Service {
     }
 
     fn format(&self) -> Format {
-        self.options.log_format.unwrap_or(Format::Human)
+        logs::format(&self.options)
     }
 
     /// What shows the receipt again, for the person who reads the table.
