@@ -24,6 +24,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "test", why: "unit and integration tests, the numbered examples among them", run: test },
     Stage { name: "doctest", why: "every example in the documentation runs", run: doctest },
     Stage { name: "sim", why: "simulated runs: random graphs, faults, signals at every step", run: sim },
+    Stage { name: "journal", why: "crashes of the journal at every step, on a disk that fails", run: journal },
     Stage { name: "torture", why: "real processes: components that hang, block and panic end in time", run: torture },
     Stage { name: "transcripts", why: "what the documentation shows of a terminal is what it shows", run: transcripts },
     Stage { name: "deny", why: "licences, duplicates, sources and advisories of dependencies", run: deny::check },
@@ -79,6 +80,13 @@ fn doctest() -> Tally {
 
 fn sim() -> Tally {
     long("evenkeel-sim", &[])
+}
+
+/// Its planted bugs are switched on for this stage alone; its other tests run with everybody's.
+fn journal() -> Tally {
+    let features = ["--features", "sabotage", "--test", "crash", "--", "--show-output"];
+    let arguments = ["test", "--release", "--no-fail-fast", "--package", "evenkeel-journal"];
+    tests(&[&arguments[..], &features[..]].concat())
 }
 
 fn torture() -> Tally {

@@ -11,6 +11,7 @@
 //! | [`env`](mod@env) | where do environment variables come from? (they are passed in, never read below) |
 //! | [`platform`] | who runs us, under which host, with which limits? |
 //! | [`dirs`] | where do the lock, the control socket and the state live? |
+//! | [`disk`] | how is a file written in place, and a name made durable? |
 //! | [`examine`] | what is at a path, before anybody uses it? |
 //! | [`lock`] | is another instance of this program running? |
 //! | [`control`] | how does `status` or `stop` reach a running program? |
@@ -59,6 +60,7 @@ mod sys;
 pub mod children;
 pub mod control;
 pub mod dirs;
+pub mod disk;
 pub mod env;
 pub mod examine;
 pub mod exit;

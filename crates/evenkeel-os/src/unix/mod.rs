@@ -4,6 +4,7 @@
 pub(crate) mod children;
 pub(crate) mod control;
 pub(crate) mod dirs;
+pub(crate) mod disk;
 pub(crate) mod examine;
 pub(crate) mod exit;
 pub(crate) mod files;
