@@ -100,7 +100,7 @@ fn r4_1b_a_process_becomes_its_program_anew_behind_the_same_socket() {
 
 /// Each life has the number of the next in the name of its second socket.
 #[test]
-#[ignore = "started by the test below"]
+#[ignore = "runs as a child of the test below"]
 fn many_lives_with_other_threads() {
     let mut sockets = inherited(&process_env).unwrap().into_iter();
     let first = sockets.next().unwrap().listener;
