@@ -84,7 +84,7 @@ fn sim() -> Tally {
 
 /// Its planted bugs are switched on for this stage alone; its other tests run with everybody's.
 fn journal() -> Tally {
-    let features = ["--features", "sabotage", "--test", "crash", "--", "--show-output"];
+    let features = ["--features", "sabotage", "--test", "crash", "--test", "faults", "--", "--show-output"];
     let arguments = ["test", "--release", "--no-fail-fast", "--package", "evenkeel-journal"];
     tests(&[&arguments[..], &features[..]].concat())
 }

@@ -135,27 +135,32 @@ impl Log {
         Ok(Checkpoint { seq: snapshot.seq, untrimmed: self.retire(&before) })
     }
 
-    /// The end in order, after all is durable: the log is closed, then that is committed, with the last checkpoint.
-    pub(crate) fn close(&mut self, snapshot: Option<Snapshot>) -> Result<Checkpoint, Error> {
+    /// The end in order, after all is durable: the log is closed, then that is committed, with the state as of a record if
+    /// there is one. If the state cannot be kept, the checkpoint before stays in force, and the end is committed with it.
+    pub(crate) fn close(&mut self, state: Option<(u64, &[u8])>) -> Result<Checkpoint, Error> {
         self.check()?;
         let number = self.active.as_ref().ok_or(Error::Closed)?.number();
-        let chain = self.seal()?;
+        let chain = match self.seal() {
+            Err(error) if error.is_full() => {
+                release_ballast(&*self.disk, &self.spares)?;
+                self.seal()?
+            }
+            sealed => sealed?,
+        };
         let before = self.manifest;
         let mut next = Manifest { generation: before.generation + 1, clean: true, last_seq: self.durable, ..before };
-        if let Some(snapshot) = snapshot {
-            let (first_segment, chain) =
-                if snapshot.seq >= self.durable { (number + 1, chain) } else { self.first_kept(snapshot.seq) };
-            next = Manifest {
-                checkpoint: snapshot.seq,
-                snapshot_len: snapshot.len,
-                snapshot_crc: snapshot.crc,
-                has_snapshot: true,
-                first_segment,
-                chain,
-                ..next
-            };
+        let kept = state.filter(|(seq, _)| !before.has_snapshot || *seq > before.checkpoint).map(|(seq, state)| {
+            write_snapshot(&*self.disk, &self.spares, &self.options, &before, seq.min(self.durable), state)
+        });
+        if let Some(Ok(snapshot)) = kept {
+            let ends_all = snapshot.seq == self.durable;
+            (next.first_segment, next.chain) =
+                if ends_all { (number + 1, chain) } else { self.first_kept(snapshot.seq) };
+            next.has_snapshot = true;
+            (next.checkpoint, next.snapshot_len, next.snapshot_crc) = (snapshot.seq, snapshot.len, snapshot.crc);
         }
         self.put_manifest(next)?;
+        kept.transpose()?;
         Ok(Checkpoint { seq: next.checkpoint, untrimmed: self.retire(&before) })
     }
 

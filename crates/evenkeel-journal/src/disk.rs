@@ -1,7 +1,7 @@
 //! The one door to the disk. All that the journal does to files goes through [`Disk`] and [`DiskFile`].
 //!
 //! Policy: a name is a plain file name in the journal's one directory. Nothing here retries, buffers or guesses; what a
-//! crash may leave of it is told at each function, and [`crate::sim`] (feature `sim`) makes it so.
+//! crash may leave of it is told at each function, and `SimDisk` (feature `sim`) makes it so.
 
 use std::{
     any::Any,

@@ -13,6 +13,10 @@ pub enum Error {
     Full,
     /// The journal was closed.
     Closed,
+    /// The queue has no room for a record that will not wait.
+    Busy,
+    /// Code that was handed over panicked; the state in memory is not to be trusted.
+    Panicked,
     /// A record is larger than the journal takes.
     TooLarge {
         /// The record, in bytes.
@@ -99,6 +103,10 @@ impl Error {
             Self::Poisoned(_) => "look at the disk, then start again: recovery finds what is on it",
             Self::Full => "make room on the disk, then start again",
             Self::Closed => "nothing can be appended after the close",
+            Self::Busy => "wait with `append`, or let `barrier` empty the queue",
+            Self::Panicked => {
+                "start again: recovery applies the events once more; the panic's message says where it was"
+            }
             Self::TooLarge { .. } => "make the record smaller, or raise `max_record` and `segment_bytes`",
             Self::Held { .. } => "stop the other process, or give this one a directory of its own",
             Self::Io { .. } => "look at the disk and at the rights on the directory",
@@ -119,6 +127,8 @@ impl fmt::Display for Error {
             Self::Poisoned(_) => f.write_str("the journal acknowledges nothing any more, because its disk failed"),
             Self::Full => f.write_str("the journal takes nothing in, because its disk is full"),
             Self::Closed => f.write_str("the journal is closed"),
+            Self::Busy => f.write_str("the journal's queue is full"),
+            Self::Panicked => f.write_str("code that the journal called has panicked"),
             Self::TooLarge { bytes, limit } => write!(f, "a record of {bytes} bytes is over the limit of {limit}"),
             Self::Held { pid: Some(pid) } => write!(f, "process {pid} has the journal open"),
             Self::Held { pid: None } => f.write_str("another process has the journal open"),

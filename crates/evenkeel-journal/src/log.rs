@@ -69,7 +69,6 @@ impl Batch {
 #[derive(Clone)]
 pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
-    #[allow(dead_code, reason = "for readers of the log")]
     pub(crate) file: Arc<dyn DiskFile>,
 }
 
@@ -312,13 +311,14 @@ pub(crate) struct Spares {
 
 #[derive(Default)]
 struct SpareState {
+    stopped: bool,
     names: Vec<String>,
     next: u64,
 }
 
 impl Spares {
     pub(crate) fn new(names: Vec<String>, next: u64) -> Self {
-        Self { state: Mutex::new(SpareState { names, next }) }
+        Self { state: Mutex::new(SpareState { names, next, stopped: false }) }
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, SpareState> {
@@ -344,6 +344,15 @@ impl Spares {
         spare_name(state.next)
     }
 
+    /// No more are prepared, and one that is being prepared is left.
+    pub(crate) fn stop(&self) {
+        self.locked().stopped = true;
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.locked().stopped
+    }
+
     pub(crate) fn add(&self, name: String) {
         self.locked().names.push(name);
     }
@@ -351,7 +360,7 @@ impl Spares {
 
 /// Writes one more spare, if there are fewer than wanted. Blocking and slow; done beside the log.
 pub(crate) fn prepare_spare(disk: &dyn Disk, spares: &Spares, options: &Options) -> Result<bool, Error> {
-    if spares.count() >= options.spares {
+    if spares.count() >= options.spares || spares.is_stopped() {
         return Ok(false);
     }
     let name = spares.new_name();
@@ -360,14 +369,19 @@ pub(crate) fn prepare_spare(disk: &dyn Disk, spares: &Spares, options: &Options)
         let zeros = vec![0; usize::try_from(options.segment_bytes.min(1 << 20)).expect("at most 1 MiB")];
         let mut at = 0;
         while at < options.segment_bytes {
+            if spares.is_stopped() {
+                return disk.remove(SPARE_TMP).map(|()| false);
+            }
             let more = (options.segment_bytes - at).min(zeros.len() as u64);
             write_all(&*file, &zeros[..usize::try_from(more).expect("at most 1 MiB")], at)?;
             at += more;
         }
         file.sync()?;
-        disk.rename(SPARE_TMP, &name)
+        disk.rename(SPARE_TMP, &name).map(|()| true)
     })();
-    written.map_err(|error| Error::io(format!("prepare {name}"), error))?;
-    spares.add(name);
-    Ok(true)
+    let is_there = written.map_err(|error| Error::io(format!("prepare {name}"), error))?;
+    if is_there {
+        spares.add(name);
+    }
+    Ok(is_there)
 }

@@ -29,6 +29,7 @@ pub struct Options {
     pub(crate) window: u64,
     pub(crate) ballast: u64,
     pub(crate) spares: usize,
+    pub(crate) checkpoint_bytes: u64,
     pub(crate) progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     pub(crate) sabotage: Option<Sabotage>,
 }
@@ -43,6 +44,7 @@ impl Default for Options {
             window: 256 << 10,
             ballast: 1 << 20,
             spares: 2,
+            checkpoint_bytes: 64 << 20,
             progress: None,
             sabotage: None,
         }
@@ -99,6 +101,14 @@ impl Options {
         self
     }
 
+    /// After how many bytes of events a [`Durable`](crate::Durable) makes a checkpoint by itself: 64 MiB; 0: never. It bounds
+    /// the time of a recovery.
+    #[must_use]
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_bytes = bytes;
+        self
+    }
+
     /// Is told how far a recovery is, from the thread that recovers: after each segment.
     #[must_use]
     pub fn progress(mut self, told: impl Fn(Progress) + Send + Sync + 'static) -> Self {
@@ -144,6 +154,7 @@ impl fmt::Debug for Options {
             .field("window", &self.window)
             .field("ballast", &self.ballast)
             .field("spares", &self.spares)
+            .field("checkpoint_bytes", &self.checkpoint_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -78,8 +78,8 @@ impl Store {
     /// # Errors
     /// What was acknowledged is safe; the last checkpoint that was published is in force.
     pub fn close(mut self, state: Option<&[u8]>) -> Result<Checkpoint, Error> {
-        let snapshot = state.map(|state| self.snapshot(state)).transpose()?.flatten();
-        self.log.close(snapshot)
+        let seq = self.durable();
+        self.log.close(state.map(|state| (seq, state)))
     }
 
     /// Writes one more spare segment, if there are fewer than wanted.
