@@ -25,6 +25,14 @@ const UNITS: &str = "/etc/systemd/system";
 /// Descriptors beside connections: logs, a database's, the program's own.
 const OTHER_FILES: u64 = 256;
 
+/// What the sandbox hides from the service (`ProtectHome`, `PrivateTmp`): a program in there would not start.
+const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+
+/// The directory that hides this program, if one does.
+fn hidden(program: &Path) -> Option<&'static str> {
+    HIDDEN.into_iter().find(|hidden| program.starts_with(hidden))
+}
+
 /// What `install` was told.
 pub(super) struct Wish {
     /// The arguments of `run`.
@@ -38,6 +46,7 @@ pub(super) struct Wish {
 /// What is wanted and where it goes.
 struct Wanted {
     name: String,
+    program: PathBuf,
     file: PathBuf,
     text: String,
 }
@@ -51,6 +60,11 @@ pub(super) fn install(app: App, options: &Options, wish: &Wish) -> Exit {
     if wish.print {
         print(&wanted.text);
         return Exit::new(0);
+    }
+    if let Some(hidden) = hidden(&wanted.program) {
+        let text = format!("{} is in {hidden}, which the sandbox of the service hides", wanted.program.display());
+        complain(&text, Some("put the program into /usr/local/bin or /opt first, and install it from there"));
+        return Exit::new(1);
     }
     done(wanted.install(wish.enable))
 }
@@ -123,7 +137,7 @@ fn done(result: Result<String, Failed>) -> Exit {
 
 impl Wanted {
     fn install(&self, enable: bool) -> Result<String, Failed> {
-        let Self { name, file, text } = self;
+        let Self { name, file, text, .. } = self;
         let there = ours(file)?;
         if there.as_deref() != Some(text) {
             write(file, text).map_err(|error| Failed::to("write", file, &error))?;
@@ -221,7 +235,7 @@ fn wanted(mut app: App, options: &Options, wish: &Wish) -> Result<Wanted, Exit> 
         privileged_port: addrs.iter().filter_map(port).any(|port| (1..1024).contains(&port)),
     };
     let text = unit(&facts);
-    Ok(Wanted { file: unit_file(&name, wish.units.as_deref()), text, name })
+    Ok(Wanted { file: unit_file(&name, wish.units.as_deref()), text, name, program })
 }
 
 /// The longest chain of starts, each by its full limit.
@@ -251,11 +265,24 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_the_sandbox_hides_is_not_installed() {
+        assert_eq!(hidden(Path::new("/home/ada/orders")), Some("/home"));
+        assert_eq!(hidden(Path::new("/var/tmp/orders")), Some("/var/tmp"));
+        assert_eq!(hidden(Path::new("/homes/orders")), None);
+        assert_eq!(hidden(Path::new("/usr/local/bin/orders")), None);
+    }
+
+    #[test]
     fn a_unit_that_somebody_else_wrote_is_left_alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("orders.service");
         fs::write(&file, "[Service]\nExecStart=/bin/true\n").expect("it can be written");
-        let wanted = Wanted { name: "orders".to_owned(), file: file.clone(), text: format!("{MARK} orders\n") };
+        let wanted = Wanted {
+            name: "orders".to_owned(),
+            program: "/opt/orders".into(),
+            file: file.clone(),
+            text: format!("{MARK} orders\n"),
+        };
         assert!(
             wanted.install(false).is_err_and(|failed| failed.text.contains("is not a unit that `install` has written"))
         );
