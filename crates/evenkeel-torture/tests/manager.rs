@@ -156,6 +156,22 @@ fn the_watchdog_is_answered_until_code_holds_every_thread_r2_3e() {
     stuck.signal(Signal::KILL).unwrap();
 }
 
+/// A component that waits for ever holds no thread; that it has fallen silent is all that can be seen of it.
+#[test]
+fn a_component_that_breaks_its_promise_to_be_alive_is_named_and_the_watchdog_not_answered_r2_3c() {
+    let manager = Manager::new();
+    let mut command = manager.command(FIXTURE, &["falls-silent"]);
+    let silent = Process::start(command.env("WATCHDOG_USEC", "300000")).unwrap();
+    manager.hears_until("WATCHDOG=1");
+    silent.until_log("mark: silent").unwrap();
+    silent.until_log("the watchdog is not answered: `bad`: no heartbeat for ").unwrap();
+    let status = manager.command(FIXTURE, &["status"]).stdout(Stdio::piped()).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("no heartbeat for "), "{status}");
+    silent.signal(Signal::TERM).unwrap();
+    ended(&silent);
+}
+
 /// journald says which stream it reads; a program whose standard error has been sent elsewhere is not read by it.
 #[test]
 fn lines_for_journald_have_priorities_and_no_times_r1e() {

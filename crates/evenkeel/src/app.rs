@@ -7,6 +7,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "needs are references, or tuples of them")]
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     marker::PhantomData,
     panic::Location,
@@ -85,6 +86,8 @@ pub(crate) enum Threads {
 pub(crate) struct Declared {
     pub(crate) entries: Vec<Entry>,
     pub(crate) problems: Vec<Problem>,
+    /// How often components have promised to say that they are alive.
+    pub(crate) heartbeats: BTreeMap<Id, Duration>,
 }
 
 pub(crate) struct Entry {
@@ -430,11 +433,12 @@ impl App {
 
     /// Checks the whole and turns it into what can be run.
     pub(crate) fn build(self) -> Result<Built, Vec<Problem>> {
-        let Declared { entries, mut problems } = std::mem::take(&mut *lock(&self.declared));
+        let Declared { entries, mut problems, heartbeats } = std::mem::take(&mut *lock(&self.declared));
         check_name(&self.name, &mut problems);
         for entry in &entries {
             check_limit(entry, &mut problems);
         }
+        check_heartbeats(&entries, &heartbeats, &mut problems);
         let budget = Budget::new(self.settings.budget).with_propagation_delay(self.settings.propagation_delay);
         if let Err(text) = budget.check() {
             problems
@@ -450,7 +454,7 @@ impl App {
             }
         };
         let plan = Plan::new(&graph, &budget);
-        Ok(Built { name: self.name, parts: parts(entries, &graph), graph, plan, settings: self.settings })
+        Ok(Built { name: self.name, parts: parts(entries, &graph), graph, plan, settings: self.settings, heartbeats })
     }
 }
 
@@ -513,6 +517,7 @@ pub(crate) struct Built {
     pub(crate) graph: Graph,
     pub(crate) plan: Plan,
     pub(crate) settings: Settings,
+    pub(crate) heartbeats: BTreeMap<Id, Duration>,
 }
 
 fn parts(entries: Vec<Entry>, graph: &Graph) -> Vec<Arc<Part>> {
@@ -550,6 +555,19 @@ fn check_name(name: &str, problems: &mut Vec<Problem>) {
         problems.push(Problem {
             text: format!("the app name {name:?} cannot be part of a path"),
             hint: "use 1 to 64 letters, digits, `.`, `_` or `-`, beginning with a letter or digit".to_owned(),
+        });
+    }
+}
+
+fn check_heartbeats(entries: &[Entry], heartbeats: &BTreeMap<Id, Duration>, problems: &mut Vec<Problem>) {
+    for (id, _) in heartbeats.iter().filter(|(_, limit)| limit.is_zero()) {
+        let Some(entry) = entries.get(id.index()) else { continue };
+        problems.push(Problem {
+            text: format!(
+                "`{}` at {} cannot say all the time that it is alive",
+                entry.spec.name, entry.spec.declared_at
+            ),
+            hint: "give `.heartbeat_within(..)` a time that is not zero".to_owned(),
         });
     }
 }

@@ -18,6 +18,7 @@ use evenkeel_plan::{
     cause::{Cause, Outcome},
     engine::{Command, Engine, Input, Moment},
     lifecycle::{Component, Service, Step},
+    limit::seconds,
     spec::{Activity, Id, Role},
 };
 use tokio::{
@@ -34,6 +35,7 @@ use crate::{
     app::Built,
     dice::Dice,
     error::Failure,
+    heartbeat::Heartbeats,
     holding::Holding,
     lease::lock,
     life::{Life, Report, What},
@@ -93,6 +95,7 @@ pub(crate) struct Driver {
     lives: Vec<Option<AbortHandle>>,
     notes: Vec<Option<String>>,
     began: Vec<Moment>,
+    heartbeats: Heartbeats,
     runtime: runtime::Handle,
     inbox: UnboundedReceiver<Message>,
     outbox: UnboundedSender<Message>,
@@ -140,7 +143,7 @@ impl Harness {
 impl Driver {
     pub(crate) fn new(built: Built, harness: Harness) -> Self {
         let (outbox, inbox) = unbounded_channel();
-        let Built { name, parts, graph, plan, settings } = built;
+        let Built { name, parts, graph, plan, settings, heartbeats } = built;
         let budget = plan.budget;
         let recorder = Recorder::new(&name, budget.total, settings.policy.word(), parts.clone());
         let engine = Engine::new(graph, plan, settings.policy);
@@ -163,6 +166,7 @@ impl Driver {
             lives: parts.iter().map(|_| None).collect(),
             notes: parts.iter().map(|_| None).collect(),
             began: vec![Moment::ZERO; parts.len()],
+            heartbeats: Heartbeats::new(heartbeats),
             broke_off: BTreeSet::new(),
             busy: BTreeMap::new(),
             parts,
@@ -288,12 +292,21 @@ impl Driver {
         }
     }
 
-    fn status(&self) -> Status {
+    fn status(&mut self) -> Status {
         let ready = *self.shared.readiness.borrow();
         let admin = self.shared.admin.get().cloned();
         let mut status = Status { admin, ..Status::of(&self.engine, &self.parts, &self.notes, ready, self.now()) };
         for (component, part) in status.components.iter_mut().zip(&self.parts) {
             component.holding = self.holding(part).map(Box::new);
+        }
+        let (now, engine, parts) = (self.now(), &self.engine, &self.parts);
+        let beats = |id: Id| {
+            let is_ready = engine.state(id) == Component::Ready;
+            parts[id.index()].incarnation().filter(|_| is_ready).map(|it| (engine.attempts(id), it.scope.beats()))
+        };
+        for (id, silent, limit) in self.heartbeats.look(now, beats) {
+            let text = format!("no heartbeat for {} (limit {})", seconds(silent), seconds(limit));
+            status.components[id.index()].stuck = Some(text);
         }
         status
     }

@@ -77,6 +77,16 @@ impl<T, M> Handle<T, M> {
         self.change(|spec| spec.start_within = limit)
     }
 
+    /// It promises to call [`Stop::heartbeat`](crate::Stop::heartbeat) at least this often while it is ready. If it does not,
+    /// it is stuck: the liveness probe and the service manager's watchdog learn of it, and it is named. For work whose hang
+    /// nobody else would see: a loop that waits for ever, a thread in a library.
+    ///
+    /// It is looked at whenever the liveness probe or the watchdog looks, so it is seen that much later.
+    pub fn heartbeat_within(self, limit: Duration) -> Self {
+        lock(&self.declared).heartbeats.insert(self.id, limit);
+        self
+    }
+
     /// It lets work in from outside (a consumer, a schedule): it works only while the service takes traffic, stops
     /// taking in while paused, and is told to stop before anything else drains.
     pub fn intake(self) -> Self {

@@ -61,6 +61,7 @@ mod app;
 mod component;
 mod error;
 mod handle;
+mod heartbeat;
 mod holding;
 mod lease;
 mod needs;

@@ -9,8 +9,8 @@
 //! | liveness | `/health/live` | it is worth keeping | whoever would restart it |
 //!
 //! Policy: readiness is the engine's own word and is never late: it goes off before anything closes. Liveness says no
-//! only for what a restart cures: an engine that does not answer, or code that holds every runtime thread, look after
-//! look; never for a dependency that is down, which a restart would only make worse. A service that stops is alive.
+//! only for what a restart cures: an engine that does not answer, code that holds every runtime thread, look after look, or
+//! a component that breaks its promise to say that it is alive; never for a dependency that is down, which a restart would only make worse. A service that stops is alive.
 //!
 //! Pure: the listener is `program/admin.rs`.
 
@@ -215,7 +215,7 @@ mod tests {
 
     fn component(name: &str, state: &str, optional: bool) -> ComponentStatus {
         let (name, kind, state) = (name.to_owned(), "resource".to_owned(), state.to_owned());
-        ComponentStatus { name, kind, state, optional, restarts: 0, note: None, holding: None }
+        ComponentStatus { name, kind, state, optional, restarts: 0, note: None, stuck: None, holding: None }
     }
 
     fn status(state: &str, ready: bool, components: Vec<ComponentStatus>) -> Status {

@@ -82,6 +82,8 @@ pub(crate) struct Scope {
     stopping: AtomicU64,
     drained: AtomicU64,
     aborted: AtomicU64,
+    /// How often the component has said that it is alive.
+    beats: AtomicU64,
     /// What the component says that it is doing; set by few.
     doing: Mutex<Option<Box<str>>>,
     #[cfg(feature = "http")]
@@ -114,6 +116,7 @@ impl Scope {
             stopping: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             aborted: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
             doing: Mutex::default(),
             #[cfg(feature = "http")]
             books: std::sync::OnceLock::new(),
@@ -180,6 +183,16 @@ impl Scope {
             self.aborted.fetch_add(1, Ordering::Relaxed); // it began after the cut, and is cut off as well
         }
         Work { scope: self.clone() }
+    }
+
+    /// The component says that it is alive.
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has said so.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// From here on, what ends counts as drained.

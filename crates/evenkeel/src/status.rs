@@ -44,6 +44,9 @@ pub struct ComponentStatus {
     /// What it wants known, such as a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How it has broken its promise to say that it is alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
     /// What holds its stop; only while it is being stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holding: Option<Box<Holding>>,
@@ -61,6 +64,7 @@ impl Status {
                 Component::Starting => part.incarnation().and_then(|incarnation| incarnation.scope.doing()),
                 _ => notes[part.id.index()].clone(),
             },
+            stuck: None,
             holding: None,
         };
         Self {

@@ -189,6 +189,12 @@ impl Stop {
         self.inner.scope.is_doing(what);
     }
 
+    /// Says that the component is alive and gets on: for one that has promised to, with
+    /// [`heartbeat_within`](crate::Handle::heartbeat_within). Cheap enough for each turn of a loop.
+    pub fn heartbeat(&self) {
+        self.inner.scope.beat();
+    }
+
     /// Asks the whole service to stop, from inside a component; `why` goes into the receipt. It takes the same path as
     /// every other cause, and returns at once: this component is told in its turn.
     pub fn stop_service(&self, why: impl Into<String>) {

@@ -334,6 +334,7 @@ fn picture(name: &str, status: &Status) -> String {
             facts.push(format!("started again {} times", component.restarts));
         }
         facts.extend(component.note.clone());
+        facts.extend(component.stuck.clone());
         let line =
             format!("  {:<width$}  {:<9} {:<10} {}", component.name, component.kind, component.state, facts.join(", "));
         text.push_str(line.trim_end());

@@ -270,7 +270,7 @@ mod tests {
 
     fn component(name: &str, state: &str) -> ComponentStatus {
         let (name, kind, state) = (name.to_owned(), "resource".to_owned(), state.to_owned());
-        ComponentStatus { name, kind, state, optional: false, restarts: 0, note: None, holding: None }
+        ComponentStatus { name, kind, state, optional: false, restarts: 0, note: None, stuck: None, holding: None }
     }
 
     fn status(state: &str, components: Vec<ComponentStatus>) -> Status {

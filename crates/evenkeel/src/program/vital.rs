@@ -1,7 +1,7 @@
 //! Whether the service is alive, and what it says of itself: asked of the engine by those who speak for the process.
 //!
 //! Policy: a component is never asked. What is stuck is an engine that does not answer, or code that holds every thread of
-//! the runtime, look after look: a busy service is not.
+//! the runtime, look after look; or a component that has broken its promise to say that it is alive. A busy service is not.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,7 +18,7 @@ use crate::{
     driver::{Message, Shared},
     lease::lock,
     polls::{self, Busy},
-    status::Status,
+    status::{ComponentStatus, Status},
 };
 
 /// The engine answers within microseconds; without an answer for this long it is stuck.
@@ -84,8 +84,13 @@ impl Vital {
     }
 
     async fn stuck(&self, before: &[Busy], now: &[Busy]) -> Option<String> {
-        if let Heard::Silent(_) = self.heard().await {
-            return Some(format!("the engine has not answered for {} s", PATIENCE.as_secs()));
+        let status = match self.heard().await {
+            Heard::Silent(_) => return Some(format!("the engine has not answered for {} s", PATIENCE.as_secs())),
+            Heard::Now(status) | Heard::Over(status) => status,
+        };
+        let broken = |it: &ComponentStatus| it.stuck.as_ref().map(|how| format!("`{}`: {how}", it.name));
+        if let Some(how) = status.components.iter().find_map(broken) {
+            return Some(how);
         }
         let held: Vec<&Busy> = now.iter().filter(|busy| busy.of_runtime && before.contains(busy)).collect();
         let all = held.len() >= self.user.metrics().num_workers();
