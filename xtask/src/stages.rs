@@ -84,9 +84,9 @@ fn sim() -> Tally {
 
 /// Its planted bugs are switched on for this stage alone; its other tests run with everybody's.
 fn journal() -> Tally {
-    let features = ["--features", "sabotage", "--test", "crash", "--test", "faults", "--", "--show-output"];
+    let features = ["--features", "sabotage,tool", "--test", "crash", "--test", "faults", "--test", "tool"];
     let arguments = ["test", "--release", "--no-fail-fast", "--package", "evenkeel-journal"];
-    tests(&[&arguments[..], &features[..]].concat())
+    tests(&[&arguments[..], &features[..], &["--", "--show-output"]].concat())
 }
 
 fn torture() -> Tally {

@@ -52,6 +52,7 @@
 //! | [`Durable`] | a state in memory, its events on the disk, checkpoints by themselves |
 //! | [`Journal`] | the records alone: append, barrier, subscribe, checkpoint |
 //! | [`Store`] | the same without threads and tasks, driven by its caller |
+//! | [`tools`] | verify, dump and repair, as calls; the binary `evenkeel-journal` (feature `tool`) has them as commands |
 //! | [`disk`] | the one door to the disk; `sim::SimDisk` (a feature) is a disk that fails on request |
 //!
 //! # What a failure means
@@ -69,7 +70,7 @@
 //!
 //! # Features
 //!
-//! `sim`: `sim::SimDisk`, for tests of programs that keep their state here. `sabotage`: planted bugs, for this crate's own.
+//! `tool`: the binary `evenkeel-journal`. `sim`: `sim::SimDisk`, for tests of programs that keep their state here. `sabotage`: planted bugs, for this crate's own.
 
 mod checkpoint;
 pub mod disk;
@@ -88,6 +89,7 @@ mod scan;
 pub mod sim;
 mod store;
 mod tail;
+pub mod tools;
 mod writer;
 
 pub use checkpoint::Checkpoint;

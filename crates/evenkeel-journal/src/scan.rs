@@ -35,13 +35,24 @@ pub(crate) struct Scan {
     pub(crate) ending: Ending,
 }
 
-/// Reads a segment and hands each record to `visit`, in order.
+/// Reads a segment and hands each record to `visit`, in order. Damage is an error.
 pub(crate) fn scan(
     number: u64,
     bytes: &[u8],
     bug: Option<Sabotage>,
-    mut visit: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    visit: impl FnMut(u64, &[u8]) -> Result<(), Error>,
 ) -> Result<Scan, Error> {
+    let (scan, damage) = walk(number, bytes, bug, visit)?;
+    damage.map_or(Ok(scan), Err)
+}
+
+/// Reads a segment up to its end or its first damage, which is the second answer. That of its header is an error.
+pub(crate) fn walk(
+    number: u64,
+    bytes: &[u8],
+    bug: Option<Sabotage>,
+    mut visit: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+) -> Result<(Scan, Option<Error>), Error> {
     let name = segment_name(number);
     let header = SegmentHeader::decode(bytes, &name)?;
     if header.number != number {
@@ -66,20 +77,24 @@ pub(crate) fn scan(
                 scan.end += frame_len(record.body.len());
             }
             Kind::Seal if record.header.epoch == header.epoch && record.header.seq == scan.last_seq => {
-                scan.ending = Ending::Sealed(checked_seal(&name, &scan, record.body)?);
-                return Ok(scan);
+                match checked_seal(&name, &scan, record.body) {
+                    Ok(seal) => scan.ending = Ending::Sealed(seal),
+                    Err(damage) => return Ok((scan, Some(damage))),
+                }
+                return Ok((scan, None));
             }
             _ => break,
         }
     }
     let rest = &bytes[scan.end.min(bytes.len())..];
     if was_durable(rest, salt, &scan) && bug != Some(Sabotage::CutRot) {
-        return Err(Error::rot(&name, scan.end as u64, "a record that was durable does not verify"));
+        let damage = Error::rot(&name, scan.end as u64, "a record that was durable does not verify");
+        return Ok((scan, Some(damage)));
     }
     if rest.iter().any(|byte| *byte != 0) {
         scan.ending = Ending::Torn;
     }
-    Ok(scan)
+    Ok((scan, None))
 }
 
 fn next_record(bytes: &[u8], salt: u32, bug: Option<Sabotage>) -> Option<Record<'_>> {

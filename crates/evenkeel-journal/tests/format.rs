@@ -4,7 +4,11 @@
 
 use std::{fs, path::Path, path::PathBuf, sync::Arc};
 
-use evenkeel_journal::{Error, Options, Replayed, Store, disk::OsDisk};
+use evenkeel_journal::{
+    Error, Options, Replayed, Store,
+    disk::OsDisk,
+    tools::{Repair, dump, repair, verify},
+};
 
 /// Small segments, so that there are several.
 fn options() -> Options {
@@ -146,4 +150,65 @@ fn a_second_user_is_refused_with_the_first_ones_process_id() {
     let (_store, _) = open(dir.path()).unwrap();
     let error = open(dir.path()).err().expect("refused");
     assert!(matches!(error, Error::Held { pid } if pid == Some(std::process::id())), "{error}");
+}
+
+#[test]
+fn what_is_whole_verifies_and_is_shown_without_being_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&golden(), dir.path());
+    let disk = OsDisk::new(dir.path()).unwrap();
+    let found = verify(&disk).unwrap();
+    assert_eq!((found.checkpoint, found.last_seq, found.records, found.segments), (3, 20, 20, 4), "{found:?}");
+    let mut shown = Vec::new();
+    let all = dump(&disk, |record| {
+        shown.push((record.seq, record.body.to_vec()));
+        Ok(())
+    });
+    all.unwrap();
+    assert_eq!(shown, (1..=20).map(|seq| (seq, body(seq))).collect::<Vec<_>>());
+    assert_eq!(repair(&disk, false).unwrap(), []);
+    for file in segments(&golden()) {
+        assert_eq!(fs::read(&file).unwrap(), fs::read(dir.path().join(file.file_name().unwrap())).unwrap());
+    }
+}
+
+#[test]
+fn each_flipped_bit_of_sealed_history_is_seen_even_where_no_record_is_hurt() {
+    let path = segments(&golden()).swap_remove(0);
+    let whole = fs::read(&path).unwrap();
+    let sealed = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    copy(&golden(), dir.path());
+    let disk = OsDisk::new(dir.path()).unwrap();
+    for at in 0..sealed {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(dir.path().join(path.file_name().unwrap()), bytes).unwrap();
+        let error = verify(&disk).expect_err("damaged");
+        assert!(matches!(error, Error::Rot { .. } | Error::Newer { .. }), "{at}: {error}");
+    }
+}
+
+#[test]
+fn a_repair_cuts_at_the_damage_keeps_what_it_cuts_and_first_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&golden(), dir.path());
+    let path = dir.path().join("segment-0000000000000002");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1200] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let disk = OsDisk::new(dir.path()).unwrap();
+    let Err(Error::Rot { offset, .. }) = verify(&disk) else { panic!("it is damaged") };
+    let planned = repair(&disk, true).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), bytes, "a dry run changes nothing");
+    let Repair::Cut { offset: cut, last_seq, .. } = &planned[0] else { panic!("{planned:?}") };
+    let last_seq = *last_seq;
+    assert_eq!((*cut, planned.len()), (offset, 3), "{planned:?}");
+    assert!(open(dir.path()).is_err());
+    assert_eq!(repair(&disk, false).unwrap(), planned);
+    assert_eq!(fs::read(dir.path().join("damaged-segment-0000000000000002")).unwrap(), bytes);
+    let (store, (_, records)) = open(dir.path()).unwrap();
+    assert_eq!(records, (4..=last_seq).map(|seq| (seq, body(seq))).collect::<Vec<_>>());
+    drop(store);
+    verify(&disk).unwrap();
 }
