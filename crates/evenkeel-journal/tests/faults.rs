@@ -12,10 +12,11 @@ use std::{
 };
 
 use evenkeel_journal::{
-    Bytes, Error, Journal, Options, Recovered,
+    Bytes, Durable, Error, Journal, Options, Recovered, State,
     disk::{Disk, DiskFile},
     sim::{Faults, SimDisk},
 };
+use serde::{Deserialize, Serialize};
 
 /// A disk whose syncs of segments wait while its gate is shut.
 #[derive(Clone)]
@@ -255,4 +256,49 @@ async fn the_end_is_flush_close_commit_in_this_order_and_trims_last_r4_3a() {
         segment("remove"), // only then
     ];
     assert_eq!(trace[before..], wanted);
+}
+
+/// Which numbers were told, in order.
+#[derive(Default, Serialize, Deserialize, Debug, PartialEq)]
+struct Told(Vec<u64>);
+
+impl State for Told {
+    type Event = u64;
+
+    fn apply(&mut self, number: &u64) {
+        self.0.push(*number);
+    }
+}
+
+/// Both threads at work: crashes between their operations, in the order that chance gives them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn durable_state_survives_a_crash_at_each_step_of_both_threads_r4_3() {
+    let options = || {
+        let small = Options::default().segment_bytes(4096).max_record(64).window(512).ballast(1024);
+        small.spares(2).checkpoint_bytes(6000)
+    };
+    let mut crashes = 0;
+    for seed in 0..8 {
+        let disk = SimDisk::new(seed, Faults { crash_points: 1, short_writes: 7, ..Faults::default() });
+        let (told, _) = Durable::<Told>::open(Arc::new(disk.clone()), options()).await.unwrap();
+        for round in 0..150 {
+            let three: Vec<_> = (1..=3).map(|number| tokio::spawn(told.record(round * 3 + number))).collect();
+            for one in three {
+                one.await.unwrap().unwrap();
+            }
+            disk.note((round + 1) * 3); // acknowledged at least
+        }
+        told.close().await.unwrap();
+        let wanted = told.read(|told| told.0.clone()).await.unwrap();
+        for crash in disk.take_crashes() {
+            crashes += 1;
+            let disk = SimDisk::from_image(&crash.image, seed, Faults::default());
+            let (told, _) = Durable::<Told>::open(Arc::new(disk), options()).await.unwrap();
+            let found = told.read(|told| told.0.clone()).await.unwrap();
+            assert!(found.len() as u64 >= crash.note, "{} of {} before {}", found.len(), crash.note, crash.before);
+            assert_eq!(found, wanted[..found.len()], "before {}", crash.before);
+            told.close().await.unwrap();
+        }
+    }
+    assert!(crashes > 1_000, "{crashes}");
 }
