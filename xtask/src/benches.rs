@@ -21,6 +21,11 @@ const BENCHES: &[Bench] = &[
         why: "requests/s, p99, CPU time and memory against hyper and axum::serve",
         package: "evenkeel-bench",
     },
+    Bench {
+        name: "journal",
+        why: "durable appends and replay against one sync per record and a bare batching writer",
+        package: "evenkeel-journal",
+    },
 ];
 
 pub(crate) fn list() -> ExitCode {
@@ -32,7 +37,11 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> ExitCode {
     let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
         return unknown("bench", name, BENCHES.iter().map(|bench| bench.name));
     };
-    let mut all = vec!["run", "--release", "--package", bench.package, "--bin", bench.name, "--"];
+    // Those that need no peers of other crates live with what they measure.
+    let mut all = match bench.package {
+        "evenkeel-bench" => vec!["run", "--release", "--package", bench.package, "--bin", bench.name, "--"],
+        package => vec!["bench", "--package", package, "--bench", bench.name, "--"],
+    };
     all.extend(arguments.iter().map(String::as_str));
     cargo::exit_code(cargo::run(&all))
 }
