@@ -11,7 +11,7 @@
 pub(super) mod checks;
 mod judge;
 mod report;
-mod unit;
+pub(super) mod unit;
 
 use std::{
     io,

@@ -28,6 +28,15 @@ const OTHER_FILES: u64 = 256;
 /// What the sandbox hides from the service (`ProtectHome`, `PrivateTmp`): a program in there would not start.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
+/// Nobody would read the unit otherwise.
+fn booted() -> Result<(), Failed> {
+    if super::doctor::unit::is_booted() {
+        return Ok(());
+    }
+    let hint = "take what `install --print-unit` says to a machine that it runs".to_owned();
+    Err(Failed { text: "systemd does not run this machine".to_owned(), hint })
+}
+
 /// The directory that hides this program, if one does.
 fn hidden(program: &Path) -> Option<&'static str> {
     HIDDEN.into_iter().find(|hidden| program.starts_with(hidden))
@@ -66,12 +75,12 @@ pub(super) fn install(app: App, options: &Options, wish: &Wish) -> Exit {
         complain(&text, Some("put the program into /usr/local/bin or /opt first, and install it from there"));
         return Exit::new(1);
     }
-    done(wanted.install(wish.enable))
+    done(booted().and_then(|()| wanted.install(wish.enable)))
 }
 
 /// Removes the unit, and tells systemd. The service is stopped first.
 pub(super) fn uninstall(name: &str, units: Option<&Path>) -> Exit {
-    done(remove(name, &unit_file(name, units)))
+    done(booted().and_then(|()| remove(name, &unit_file(name, units))))
 }
 
 /// Shows how the installed unit differs from the one that would be installed: 0 if it does not, 1 if it does.
@@ -195,7 +204,7 @@ fn systemctl(arguments: &[&str]) -> Result<(), Failed> {
             let said = String::from_utf8_lossy(&output.stderr);
             Err(Failed {
                 text: format!("{asked} failed: {}", said.trim()),
-                hint: "the unit itself is written".to_owned(),
+                hint: "what it says is systemd's word; do it again when that is mended".to_owned(),
             })
         }
         Err(error) => Err(Failed {

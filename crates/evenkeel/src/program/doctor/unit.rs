@@ -24,7 +24,7 @@ pub(super) struct Unit {
 
 /// The unit of a program of this name, if systemd has one.
 pub(super) fn of(app: &str) -> Option<Unit> {
-    if !Path::new(BOOTED).is_dir() {
+    if !is_booted() {
         return None;
     }
     let name = format!("{app}.service");
@@ -38,6 +38,11 @@ pub(super) fn of(app: &str) -> Option<Unit> {
     .ok()?;
     let output = said.recv_timeout(PATIENCE).ok()?.ok()?;
     read(name, &String::from_utf8_lossy(&output.stdout))
+}
+
+/// Whether systemd runs this machine.
+pub(in crate::program) fn is_booted() -> bool {
+    Path::new(BOOTED).is_dir()
 }
 
 /// `LoadState=loaded`, `TimeoutStopUSec=1min 30s`, `Type=notify`, in any order.
