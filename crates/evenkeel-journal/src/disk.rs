@@ -139,22 +139,31 @@ pub struct OsDisk {
 }
 
 impl OsDisk {
-    /// The journal in `dir`, which is created if it is missing.
+    /// The journal in `dir`. What is missing of the path is created, for this user alone (mode 0700) and durably.
     ///
     /// # Errors
     /// It cannot be created.
     pub fn new(dir: impl Into<PathBuf>) -> Result<Self, Error> {
         let dir = dir.into();
-        let doing = |error| Error::io(format!("create {}", dir.display()), error);
-        if !dir.is_dir() {
-            let here = Path::new(".");
-            fs::create_dir_all(&dir).map_err(doing)?;
-            // The directory's own name has to outlive a crash as well.
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(here);
-            disk::sync_directory(parent).map_err(doing)?;
-        }
+        create(&dir).map_err(|error| Error::io(format!("create {}", dir.display()), error))?;
         Ok(Self { dir })
     }
+}
+
+/// Each level's name has to outlive a crash: without it all below is gone.
+fn create(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let here = Path::new(".");
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(here);
+    create(parent)?;
+    match disk::create_private_directory(dir) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        other => other?,
+    }
+    disk::sync_directory(parent)
 }
 
 impl Disk for OsDisk {

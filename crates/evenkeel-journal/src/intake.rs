@@ -126,6 +126,14 @@ impl Intake {
         self.locked().refusal.clone().filter(|refusal| matches!(refusal, Error::Poisoned(_)))
     }
 
+    /// A state cannot be the effect of records that are still to come: they would be taken for replayed.
+    pub(crate) fn check_checkpoint(&self, seq: u64) -> Result<(), Error> {
+        if seq > self.locked().assigned {
+            return Err(Error::Option("a checkpoint cannot be as of a record that was not appended yet"));
+        }
+        Ok(())
+    }
+
     fn cost(&self, body: usize) -> usize {
         frame_len(body).max(self.least)
     }

@@ -153,7 +153,8 @@ impl<E: Record> Journal<E> {
     /// trimmed. Appends go on meanwhile. Dropping the future does not stop it.
     ///
     /// # Errors
-    /// The checkpoint before stays in force. Only [`Error::Poisoned`] ends the journal.
+    /// The checkpoint before stays in force. [`Error::Option`]: there is no record `seq` yet. Only [`Error::Poisoned`] ends
+    /// the journal.
     pub async fn checkpoint(&self, seq: Seq, state: Vec<u8>) -> Result<Checkpoint, Error> {
         self.checkpoint_with(Box::new(move || Ok((seq, state)))).await
     }
@@ -174,8 +175,12 @@ impl<E: Record> Journal<E> {
     /// future does not stop it. Another process, or this one, may open the directory when this is done.
     ///
     /// # Errors
-    /// What was acknowledged is safe, and the last checkpoint that was published is in force.
+    /// What was acknowledged is safe, and the last checkpoint that was published is in force. [`Error::Option`]: there is no
+    /// such record yet, and nothing was closed.
     pub async fn close(&self, state: Option<(Seq, Vec<u8>)>) -> Result<Checkpoint, Error> {
+        if let Some((seq, _)) = &state {
+            self.shared.intake.check_checkpoint(*seq)?;
+        }
         let (answer, closed) = oneshot::channel();
         self.shared.intake.command(Command::Close(state, answer));
         closed.await.unwrap_or(Err(Error::Closed))

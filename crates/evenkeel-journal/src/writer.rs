@@ -172,6 +172,7 @@ impl Helper {
             return Err(poison);
         }
         let (seq, state) = snap()?;
+        self.intake.check_checkpoint(seq)?;
         let (answer, durable) = oneshot::channel();
         self.intake.barrier(Some(seq), answer);
         durable.blocking_recv().map_err(|_| Error::Closed)??;

@@ -108,6 +108,46 @@ async fn a_record_that_is_too_large_is_refused_with_both_figures() {
     assert_eq!(journal.append(&"x".to_owned()).await.unwrap(), 1);
 }
 
+#[tokio::test]
+async fn a_checkpoint_as_of_a_record_to_come_is_refused_and_harms_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, ..) = open(dir.path()).await;
+    journal.append(&"one".to_owned()).await.unwrap();
+    assert!(matches!(journal.checkpoint(2, Vec::new()).await, Err(Error::Option(_))));
+    assert!(matches!(journal.close(Some((2, Vec::new()))).await, Err(Error::Option(_))));
+    assert_eq!(journal.append(&"two".to_owned()).await.unwrap(), 2);
+    journal.close(None).await.unwrap();
+    assert_eq!(open(dir.path()).await.2.len(), 2);
+}
+
+#[tokio::test]
+async fn a_recovery_tells_how_far_it_is_and_comes_to_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, ..) = open(dir.path()).await;
+    for number in 0..200 {
+        journal.append_nowait(&format!("record {number} ").repeat(9)).unwrap();
+    }
+    journal.close(None).await.unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let options = options().progress(move |progress| tell.send(progress).unwrap());
+    let (journal, _) = Journal::<String>::open(disk(dir.path()), options, |_| Ok(())).await.unwrap();
+    let steps: Vec<_> = told.try_iter().collect();
+    assert!(steps.len() > 2 && steps.is_sorted_by_key(|step| step.bytes), "{steps:?}");
+    let last = steps.last().unwrap();
+    assert_eq!((last.bytes, last.records), (last.of, 200));
+    drop(journal);
+}
+
+#[test]
+fn a_directory_is_created_for_this_user_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/c");
+    OsDisk::new(&path).unwrap();
+    for level in ["a", "a/b", "a/b/c"] {
+        assert_eq!(evenkeel_os::examine::examine(&dir.path().join(level)).unwrap().mode & 0o777, 0o700, "{level}");
+    }
+}
+
 /// Stock of one thing.
 #[derive(Debug, Default, Serialize, Deserialize, PartialEq)]
 struct Stock {

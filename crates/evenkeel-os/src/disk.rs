@@ -3,7 +3,7 @@
 //! Policy: no position is shared between callers, so one handle serves readers and a writer at a time. Nothing is retried:
 //! a short read or write is the caller's to go on with, and a failed sync is an answer, not an obstacle.
 
-pub use crate::sys::disk::{read_at, sync_directory, write_at};
+pub use crate::sys::disk::{create_private_directory, read_at, sync_directory, write_at};
 
 #[cfg(test)]
 mod tests {
@@ -19,5 +19,10 @@ mod tests {
         assert_eq!(&read[..7], b"\0\0\0keel");
         sync_directory(dir.path()).unwrap();
         sync_directory(&dir.path().join("absent")).expect_err("no directory");
+        create_private_directory(&dir.path().join("ours")).unwrap();
+        assert!(
+            create_private_directory(&dir.path().join("ours"))
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists)
+        );
     }
 }

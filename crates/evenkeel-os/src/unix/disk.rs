@@ -1,8 +1,8 @@
 //! Positioned file access and durable directory entries.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
 /// Reads into `buffer` from `offset`; how much was read, 0 at the end of the file.
@@ -27,4 +27,12 @@ pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
 /// The directory cannot be opened, or the disk failed.
 pub fn sync_directory(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Creates one directory that only this user can enter (mode 0700); its parent must be there.
+///
+/// # Errors
+/// Those of `mkdir`, that it is there already among them.
+pub fn create_private_directory(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(dir)
 }
