@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test says what it found")]
 
+mod rot;
 mod workload;
 
 use std::{thread, time::Instant};
@@ -105,4 +106,18 @@ fn planted_a_replay_of_what_the_checkpoint_holds() {
 #[test]
 fn planted_records_whose_sums_are_not_looked_at() {
     finds(Sabotage::IgnoreSums, &[Invariant::Invented]);
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_refused_or_hurts_no_record_before_the_last_batch_r4_3c() {
+    let outcome = rot::flip_all(None).unwrap_or_else(|what| panic!("{what}"));
+    println!("{outcome:?}");
+    assert!(outcome.refused > 500, "{outcome:?}");
+}
+
+#[test]
+fn planted_damage_that_is_cut_off_like_a_torn_tail() {
+    let found = rot::flip_all(Some(Sabotage::CutRot)).expect_err("it is found");
+    println!("CutRot: {found}");
+    assert!(found.contains("records are there"), "{found}");
 }
