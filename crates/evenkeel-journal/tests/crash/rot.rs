@@ -58,7 +58,7 @@ pub(crate) fn flip_all(bug: Option<Sabotage>) -> Result<Outcome, String> {
                     Replayed::Record(seq, body) => {
                         let is_next = seq == last + 1 && usize::try_from(seq).is_ok_and(|seq| body == record(seq));
                         last = seq;
-                        wrong = wrong.or((!is_next).then_some(seq));
+                        wrong = wrong.or_else(|| (!is_next).then_some(seq));
                     }
                 }
                 Ok(())
