@@ -220,6 +220,10 @@ pub fn keeps_its_id(env: Env<'_>, pid: u32, has_manager: bool) -> Option<String>
     if pid == 1 {
         return Some("this is process 1: when it ends, so does its container".to_owned());
     }
+    if text(env, crate::init::SWITCH).is_some_and(|switch| switch == crate::init::DEAF) {
+        let why = "process 1 of this container cannot be told of another: when this one ends, so does the container";
+        return Some(why.to_owned());
+    }
     let main =
         !has_manager && text(env, "INVOCATION_ID").is_some() && text(env, "SYSTEMD_EXEC_PID") == Some(pid.to_string());
     main.then(|| {
@@ -276,5 +280,7 @@ mod tests {
         assert!(keeps_its_id(&unit, 4711, false).is_some());
         assert!(keeps_its_id(&unit, 4711, true).is_none(), "the manager is told of another main process");
         assert!(keeps_its_id(&unit, 4712, false).is_none(), "a child of it may be replaced");
+        let deaf = |name: &str| (name == crate::init::SWITCH).then(|| crate::init::DEAF.into());
+        assert!(keeps_its_id(&deaf, 7, true).is_some(), "process 1 would not hear of it");
     }
 }

@@ -7,14 +7,18 @@
 //! somebody else waits for.
 //!
 //! It is the program's service manager in one respect: it hears by the notification protocol that another process is the
-//! main one from now on, so that a program can hand over to itself in a container as well.
+//! main one from now on, so that a program can hand over to itself in a container as well. It believes that of a process
+//! which the main one has launched, and of no other.
 
 use crate::env::{Env, non_empty};
 
 pub use crate::sys::init::run;
 
-/// Set to `off`, the program runs as process 1 itself. Set to `1` for the program that process 1 has started.
+/// Set to `off`, the program runs as process 1 itself. Set to `1` or `deaf` for the program that process 1 has started.
 pub const SWITCH: &str = "EVENKEEL_INIT";
+
+/// What [`SWITCH`] says to a program whose process 1 does not hear which process is the main one.
+pub(crate) const DEAF: &str = "deaf";
 
 /// Whether this process should call [`run`] before anything else.
 #[must_use]

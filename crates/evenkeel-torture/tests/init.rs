@@ -3,6 +3,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::{
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
     path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -110,6 +114,24 @@ fn it_ends_as_the_program_does_r1c() {
     let program = children(container.init)[0];
     kill_process(program, Signal::KILL).unwrap();
     container.ends_with(128 + 9);
+}
+
+/// Whoever has inherited the address may say what it likes.
+#[test]
+fn only_a_process_that_the_main_one_has_launched_becomes_the_main_one_r4_1b() {
+    let Some(container) = Container::start(&[]) else { return };
+    let program = children(container.init)[0];
+    let environment = std::fs::read(format!("/proc/{}/environ", program.as_raw_nonzero())).unwrap();
+    let address = String::from_utf8_lossy(&environment).into_owned();
+    let address = address.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=@")).unwrap().to_owned();
+    let address = SocketAddr::from_abstract_name(&address).unwrap();
+    let stranger = UnixDatagram::unbound().unwrap();
+    stranger.send_to_addr(b"MAINPID=1\n", &address).unwrap();
+    stranger.send_to_addr(b"MAINPID=4194304\n", &address).unwrap();
+    // It still knows whose end is the end.
+    kill_process(container.init, Signal::TERM).unwrap();
+    container.unshare.until_log("stopping: SIGTERM").unwrap();
+    container.ends_with(0);
 }
 
 #[test]

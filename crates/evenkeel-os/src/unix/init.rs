@@ -22,8 +22,9 @@ use signal_hook::{
 use super::notifications::Notifications;
 use crate::{
     handover::Origin,
-    init::{SWITCH, main_process},
+    init::{DEAF, SWITCH, main_process},
     notify::SOCKET,
+    sockets::PASSED_BY,
     threads::spawn_named,
 };
 
@@ -42,9 +43,11 @@ pub fn run(origin: &Origin) -> io::Result<u8> {
     let mut signals = Signals::new(PASSED_ON.into_iter().chain([SIGCHLD]))?;
     let main = Arc::new(AtomicU32::new(0));
     let mut command = origin.command();
-    command.env(SWITCH, "1");
     if std::env::var_os(SOCKET).is_none() {
-        command.env(SOCKET, hear(main.clone())?);
+        command.env(SWITCH, "1").env(SOCKET, hear(main.clone())?);
+    } else {
+        // Somebody outside is told how the service is; which process of this namespace is the main one is not their business.
+        command.env(SWITCH, DEAF);
     }
     main.store(command.spawn()?.id(), Ordering::Release);
     for signal in signals.forever() {
@@ -70,12 +73,22 @@ fn hear(main: Arc<AtomicU32>) -> io::Result<String> {
     spawn_named("evenkeel-init", move || {
         // Ends with the process.
         while let Ok(message) = notifications.next(Duration::MAX) {
-            if let Some(pid) = message.as_deref().and_then(main_process) {
+            // Programs that the program itself has started inherit the address, and may hand over as well.
+            let named = message.as_deref().and_then(main_process);
+            if let Some(pid) = named.filter(|pid| launched_by(*pid) == Some(main.load(Ordering::Acquire))) {
                 main.store(pid, Ordering::Release);
             }
         }
     })?;
     Ok(format!("@{name}"))
+}
+
+/// The process that has launched this one to take over from it, as its environment says from its beginning.
+fn launched_by(pid: u32) -> Option<u32> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables = environment.split(|byte| *byte == 0);
+    let launcher = variables.find_map(|variable| variable.strip_prefix(PASSED_BY.as_bytes())?.strip_prefix(b"="))?;
+    std::str::from_utf8(launcher).ok()?.parse().ok()
 }
 
 /// Reaps all that has ended. The exit code, if the program is among it.
