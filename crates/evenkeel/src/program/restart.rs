@@ -209,6 +209,7 @@ impl Restart {
         let mut state = lock(&self.state);
         if matches!(*state, State::Anew) {
             *state = State::Stopping;
+            self.front.leave_anew(false);
         }
     }
 
