@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::{
+    io::{BufRead as _, BufReader},
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
@@ -132,6 +133,36 @@ fn only_a_process_that_the_main_one_has_launched_becomes_the_main_one_r4_1b() {
     kill_process(container.init, Signal::TERM).unwrap();
     container.unshare.until_log("stopping: SIGTERM").unwrap();
     container.ends_with(0);
+}
+
+/// Process 1 took somebody for the main process whose end it never sees. When nothing is left, there is nothing to wait for.
+#[test]
+fn it_ends_when_nothing_is_left_whoever_was_the_main_process_r1c() {
+    let Some(container) = Container::start(&[]) else { return };
+    let program = children(container.init)[0];
+    let environment = std::fs::read(format!("/proc/{}/environ", program.as_raw_nonzero())).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    let address = environment.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=@")).unwrap();
+    // Not a child of process 1, but with the word of the main one that it has launched it.
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &container.init.as_raw_nonzero().to_string(), "--mount", "--pid", "sh", "-c"]);
+    // Nobody but this one minds the signal.
+    command
+        .arg("trap 'exit 0' WINCH; echo $$; while :; do sleep 0.05; done")
+        .env("EVENKEEL_LISTEN_PPID", container.main_process().to_string());
+    let mut claimed = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut pid = String::new();
+    BufReader::new(claimed.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+    let says = UnixDatagram::unbound().unwrap();
+    says.send_to_addr(format!("MAINPID={pid}").as_bytes(), &SocketAddr::from_abstract_name(address).unwrap()).unwrap();
+    // A signal that arrives where it was told to shows that it has been heard.
+    let until = Instant::now() + PATIENCE;
+    while claimed.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "process 1 has not heard of it");
+        kill_process(container.init, Signal::WINCH).unwrap();
+    }
+    kill_process(program, Signal::KILL).unwrap();
+    container.ends_with(1);
 }
 
 #[test]

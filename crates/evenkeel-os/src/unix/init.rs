@@ -33,6 +33,9 @@ const PASSED_ON: [i32; 7] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2,
 /// Added to the number of the signal that ended the program.
 const BY_SIGNAL: u8 = 128;
 
+/// The exit code when nothing is left and the end of the program was not seen.
+const LOST: u8 = 1;
+
 /// Starts the program again as a child and does the duties of process 1 until that has ended; gives back its exit code, or
 /// 128 and the signal that ended it. Call it before there is any other thread.
 ///
@@ -99,8 +102,9 @@ fn reap(main: &AtomicU32) -> Option<u8> {
                 return Some(code(status));
             }
             Ok(Some(_)) | Err(Errno::INTR) => {}
-            // Nothing has ended; or nothing is left, which a program that has just handed over may be the reason for.
-            Ok(None) | Err(_) => return None,
+            Ok(None) => return None,
+            // Nothing is left, whatever became of the program: there is no end of it to wait for.
+            Err(_) => return Some(LOST),
         }
     }
 }
