@@ -43,7 +43,7 @@ impl Line {
         Self { stream, unread: Vec::new() }
     }
 
-    /// Says something: one line, whose own line ends become spaces. Never waits: a line that is full has nobody who reads.
+    /// Says something: one line, whose own line ends become spaces. Waits a second at most, for a reader that lags that far.
     ///
     /// # Errors
     /// The other side is gone, or does not read.

@@ -42,7 +42,7 @@ struct State {
 struct Door {
     name: String,
     listener: TcpListener,
-    from: From,
+    from: Source,
     /// Who serves it.
     live: Option<Live>,
     used: bool,
@@ -50,7 +50,7 @@ struct Door {
 
 /// Where a socket came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Source {
     /// Whoever holds it for this service.
     Holder,
     /// The process before this one; of this process as soon as a component has it.
@@ -80,8 +80,8 @@ impl Doors {
     pub(crate) fn fill(&self, inherited: Vec<Inherited>) {
         let doors = inherited.into_iter().map(|Inherited { name, listener }| {
             let (name, from) = match name.strip_prefix(OWN) {
-                Some(own) => (own.to_owned(), From::Predecessor),
-                None => (name, From::Holder),
+                Some(own) => (own.to_owned(), Source::Predecessor),
+                None => (name, Source::Holder),
             };
             Door { name, listener, from, live: None, used: false }
         });
@@ -97,18 +97,20 @@ impl Doors {
     pub(crate) fn find(self: &Arc<Self>, component: &str, listen: &str) -> io::Result<Option<(Listener, OpenDoor)>> {
         let mut state = lock(&self.state);
         // A holder decides where it listens; with the process before, the configuration may have changed since.
-        let named = |door: &Door| door.name == component && (door.from == From::Holder || fits(&door.listener, listen));
+        let named =
+            |door: &Door| door.name == component && (door.from == Source::Holder || fits(&door.listener, listen));
         let at = |door: &Door| door.name != ADMIN && is_at(&door.listener, listen);
-        let given =
-            |wanted: &dyn Fn(&Door) -> bool| state.open.iter().position(|door| door.from != From::Here && wanted(door));
-        let is_held = |door: &&Door| door.from == From::Holder;
+        let given = |wanted: &dyn Fn(&Door) -> bool| {
+            state.open.iter().position(|door| door.from != Source::Here && wanted(door))
+        };
+        let is_held = |door: &&Door| door.from == Source::Holder;
         let alone = state.components == 1 && state.open.iter().filter(is_held).count() == 1;
-        let only = |door: &Door| alone && door.from == From::Holder;
+        let only = |door: &Door| alone && door.from == Source::Holder;
         let Some(found) = given(&named).or_else(|| given(&at)).or_else(|| given(&only)) else { return Ok(None) };
         let door = &mut state.open[found];
         door.used = true;
-        if door.from == From::Predecessor {
-            door.from = From::Here;
+        if door.from == Source::Predecessor {
+            door.from = Source::Here;
         }
         let listener = Listener::of(door.listener.try_clone()?)?;
         Ok(Some((listener, OpenDoor { doors: self.clone(), name: door.name.clone() })))
@@ -126,7 +128,7 @@ impl Doors {
     pub(crate) fn keep(self: &Arc<Self>, name: &str, listener: TcpListener) -> OpenDoor {
         let mut state = lock(&self.state);
         let name = name.to_owned();
-        state.open.push(Door { name: name.clone(), listener, from: From::Here, live: None, used: true });
+        state.open.push(Door { name: name.clone(), listener, from: Source::Here, live: None, used: true });
         OpenDoor { doors: self.clone(), name }
     }
 
@@ -134,15 +136,15 @@ impl Doors {
     pub(crate) fn keep_admin(&self, listener: TcpListener) {
         let mut state = lock(&self.state);
         state.open.retain(|door| door.name != ADMIN);
-        state.open.push(Door { name: ADMIN.to_owned(), listener, from: From::Here, live: None, used: true });
+        state.open.push(Door { name: ADMIN.to_owned(), listener, from: Source::Here, live: None, used: true });
     }
 
     /// Handles of all sockets with their names, to pass them on.
     pub(crate) fn copies(&self) -> io::Result<Vec<(String, TcpListener)>> {
         let state = lock(&self.state);
         let name = |door: &Door| match door.from {
-            From::Holder => door.name.clone(),
-            From::Predecessor | From::Here => format!("{OWN}{}", door.name),
+            Source::Holder => door.name.clone(),
+            Source::Predecessor | Source::Here => format!("{OWN}{}", door.name),
         };
         state.open.iter().map(|door| Ok((name(door), door.listener.try_clone()?))).collect()
     }
@@ -165,7 +167,7 @@ impl Doors {
         let is_unused = |door: &Door| !door.used && door.name != ADMIN;
         let unused = state.open.iter().filter(|door| is_unused(door));
         let unused = unused.map(|door| format!("`{}` at {}", door.name, addr(door))).collect();
-        state.open.retain(|door| !(is_unused(door) && door.from == From::Predecessor));
+        state.open.retain(|door| !(is_unused(door) && door.from == Source::Predecessor));
         unused
     }
 }
@@ -189,8 +191,8 @@ impl OpenDoor {
         let of = |state: &State| state.open.iter().find(|door| door.name == self.name).map(|door| door.from);
         match (state.leaving, of(&state)) {
             (Leaving::ToSuccessor, _) => Listening::Shared,
-            (Leaving::Anew, Some(_)) | (_, Some(From::Holder)) => Listening::Held,
-            (_, Some(From::Predecessor | From::Here) | None) => {
+            (Leaving::Anew, Some(_)) | (_, Some(Source::Holder)) => Listening::Held,
+            (_, Some(Source::Predecessor | Source::Here) | None) => {
                 state.open.retain(|door| door.name != self.name);
                 Listening::Closes
             }
@@ -202,7 +204,7 @@ impl Drop for OpenDoor {
     fn drop(&mut self) {
         let mut state = lock(&self.doors.state);
         let anew = state.leaving == Leaving::Anew;
-        state.open.retain(|door| door.name != self.name || door.from != From::Here || anew);
+        state.open.retain(|door| door.name != self.name || door.from != Source::Here || anew);
         state.open.iter_mut().filter(|door| door.name == self.name).for_each(|door| door.live = None);
     }
 }

@@ -58,7 +58,7 @@ type AdminAt = Option<std::net::SocketAddr>;
 
 impl CommandLine {
     /// The command line of a program that has these arguments and commands of its own. Its own arguments may stand
-    /// alone, or after `run` or `doctor`.
+    /// alone, or after `run`, `doctor`, `install` or `diff`.
     ///
     /// # Panics
     /// In debug builds, when an argument or command of its own has the name of one that every program gets.
